@@ -1,0 +1,285 @@
+"""One way to run a model on whichever TFLite interpreter is here.
+
+``ai-edge-litert`` comes first, ``tflite-runtime`` where it has no wheel, ``tf.lite`` last. The probe builds an
+interpreter: an import alone can lie (tflite-runtime 2.14 imports beside numpy 2 and fails when it is used).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError, InterpreterError
+
+Array = NDArray[Any]
+
+_MODULES = {
+    "litert": ("ai_edge_litert.interpreter", "ai_edge_litert", "ai-edge-litert"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "tflite_runtime", "tflite-runtime"),
+    "tf.lite": ("tensorflow", "tensorflow", "tensorflow"),
+}
+BACKENDS = tuple(_MODULES)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """How much of a graph a delegate took.
+
+    Attributes
+    ----------
+    total : int
+        Operators in the graph.
+    delegated : int
+        Operators that run inside a delegate.
+    partitions : int
+        Delegate calls in an invoke; every one beyond the first is a hand-over.
+    """
+
+    total: int
+    delegated: int
+    partitions: int
+
+
+@contextmanager
+def _quiet() -> Iterator[Callable[[], str]]:
+    """Keep what the C++ side prints on standard error ("INFO: Created ...") from the user; it may be asked for."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def said() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace").strip()
+
+        try:
+            yield said
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _install_hint() -> str:
+    machine, version = platform.machine(), sys.version_info
+    here = f"Python {version.major}.{version.minor} on {machine}"
+    if machine in ("x86_64", "AMD64", "aarch64", "arm64"):
+        return f"for {here}: pip install ai-edge-litert"
+    if machine == "armv7l" and version < (3, 12):
+        return f"for {here}: pip install tflite-runtime 'numpy<2'"
+    if machine == "armv7l":
+        return f"for {here} there is no wheel: use Python 3.11 with tflite-runtime, or a 64-bit system"
+    return f"for {here} there is no TFLite wheel"
+
+
+def _load(backend: str) -> tuple[Any, str]:
+    """Return the Interpreter class and the version of a backend."""
+    module_name, package, _ = _MODULES[backend]
+    if backend == "tf.lite":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet():
+        module = importlib.import_module(module_name)
+    version = getattr(sys.modules[package], "__version__", "") or getattr(module, "__version__", "")
+    if not version:
+        from importlib import metadata
+
+        version = metadata.version(_MODULES[backend][2])
+    return (module.lite if backend == "tf.lite" else module).Interpreter, str(version)
+
+
+def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, default_delegates: bool) -> Any:
+    """Return (backend, version, interpreter) of the first backend that builds one."""
+    if backend != "auto" and backend not in _MODULES:
+        raise ConfigError(f"backend {backend!r} is unknown, must be auto or one of {', '.join(BACKENDS)}")
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}, must be at least 1")
+    failures = []
+    for name in BACKENDS if backend == "auto" else (backend,):
+        try:
+            interpreter_class, version = _load(name)
+        except (ImportError, OSError, AttributeError) as error:
+            failures.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            continue
+        options: dict[str, Any] = {"model_content": flatbuffer, "num_threads": threads}
+        with _quiet() as said:
+            try:
+                if delegate is not None:
+                    options["experimental_delegates"] = [_delegate(name, delegate)]
+                if not default_delegates:
+                    kind = _resolver_type(name)
+                    options["experimental_op_resolver_type"] = kind.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                return name, version, interpreter_class(**options)
+            except ValueError as error:
+                # the backend works and refuses this model (or delegate): the next one would hide that
+                raise InterpreterError(f"{name} {version} refuses the model: {error} {said()}".strip()) from None
+            except Exception as error:  # SystemError beside a numpy it was not built for, and worse
+                failures.append(f"{name} {version}: {type(error).__name__}: {str(error).splitlines()[0]}")
+    raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {_install_hint()}")
+
+
+def _resolver_type(backend: str) -> Any:
+    module = importlib.import_module(_MODULES[backend][0])
+    return (module.lite.experimental if backend == "tf.lite" else module).OpResolverType
+
+
+def _delegate(backend: str, path: str) -> Any:
+    if not os.path.isfile(path):
+        raise ConfigError(f"delegate {path}: no such file; give the path of a shared library")
+    module = importlib.import_module(_MODULES[backend][0])
+    return (module.lite.experimental if backend == "tf.lite" else module).load_delegate(path)
+
+
+def available(flatbuffer: bytes) -> dict[str, str]:
+    """Return the version of every backend that builds an interpreter for a model here."""
+    found = {}
+    for name in BACKENDS:
+        try:
+            session = Session(flatbuffer, backend=name)
+        except InterpreterError:
+            continue
+        found[name] = session.version
+    return found
+
+
+class Session:
+    """A graph ready to run, with its input and output.
+
+    Not to be shared between threads; open one for each.
+
+    Parameters
+    ----------
+    flatbuffer : bytes
+        A model whose primary graph has one input, (1, 1, frames, features), and one output.
+    frames : int, optional
+        Length of the time axis, if other than the model's own.
+    backend : {'auto', 'litert', 'tflite-runtime', 'tf.lite'}
+    threads : int
+    delegate : str, optional
+        Path of an external delegate's shared library.
+    default_delegates : bool
+        False leaves out XNNPACK.
+
+    Raises
+    ------
+    InterpreterError
+        If no interpreter works here, or the one asked for refuses the model.
+
+    Attributes
+    ----------
+    backend, version : str
+    input_shape, output_shape : tuple of int
+    input_dtype, output_dtype : np.dtype
+    input_quantization, output_quantization : (scale, zero point)
+        (0.0, 0) where the tensor is float.
+    """
+
+    def __init__(
+        self,
+        flatbuffer: bytes,
+        *,
+        frames: int | None = None,
+        backend: str = "auto",
+        threads: int = 1,
+        delegate: str | None = None,
+        default_delegates: bool = True,
+    ) -> None:
+        self.backend, self.version, self._interpreter = _build(
+            flatbuffer, backend, threads, delegate, default_delegates
+        )
+        details = self._interpreter.get_input_details()[0]
+        self._in = int(details["index"])
+        shape = [int(n) for n in details["shape"]]
+        try:
+            with _quiet():
+                if frames is not None and frames != shape[2]:
+                    shape[2] = frames
+                    self._interpreter.resize_tensor_input(self._in, shape)
+                self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise InterpreterError(f"{self.backend} {self.version} cannot run this model: {error}") from None
+        result = self._interpreter.get_output_details()[0]
+        self._out = int(result["index"])
+        self.input_shape = tuple(shape)
+        self.input_dtype = np.dtype(details["dtype"])
+        self.output_shape = tuple(int(n) for n in result["shape"])
+        self.output_dtype = np.dtype(result["dtype"])
+        self.input_quantization: tuple[float, int] = tuple(details["quantization"])
+        self.output_quantization: tuple[float, int] = tuple(result["quantization"])
+
+    def fill(self) -> Array:
+        """Return the input tensor itself, to be written in place: no copy is made.
+
+        Let go of it before `invoke`: the interpreter refuses to run while somebody holds its memory.
+        """
+        view: Array = self._interpreter.tensor(self._in)()
+        return view
+
+    def invoke(self) -> Array:
+        """Run the graph on what the input holds and return a copy of the output."""
+        self._interpreter.invoke()
+        out: Array = self._interpreter.get_tensor(self._out)
+        return out
+
+    def run(self, x: Array) -> Array:
+        """Set the input, run, and return a copy of the output."""
+        self._interpreter.set_tensor(self._in, x)
+        return self.invoke()
+
+    def nodes(self) -> Nodes:
+        """Return how many operators a delegate took."""
+        return _count_nodes(self._interpreter._get_ops_details())
+
+
+def _count_nodes(details: Sequence[dict[str, Any]]) -> Nodes:
+    """Walk back from each delegate's outputs to its inputs; the operators on the way are inside."""
+    operators = [d for d in details if d["op_name"] != "DELEGATE"]
+    delegates = [d for d in details if d["op_name"] == "DELEGATE"]
+    maker = {int(t): d for d in operators for t in d["outputs"]}
+    inside: set[int] = set()
+    for delegate in delegates:
+        edge = {int(t) for t in delegate["inputs"]}
+        todo = [int(t) for t in delegate["outputs"]]
+        while todo:
+            tensor = todo.pop()
+            operator = maker.get(tensor)
+            if operator is None or int(operator["index"]) in inside:
+                continue
+            inside.add(int(operator["index"]))
+            todo += [int(t) for t in operator["inputs"] if int(t) not in edge]
+    return Nodes(len(operators), len(inside), len(delegates))
+
+
+class SignatureSession:
+    """A named signature of a model that is not its primary graph, such as ``dense``; see `Session`."""
+
+    def __init__(
+        self, flatbuffer: bytes, key: str, *, backend: str = "auto", threads: int = 1, delegate: str | None = None
+    ) -> None:
+        self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, True)
+        try:
+            with _quiet():
+                self._runner = self._interpreter.get_signature_runner(key)
+                (self._in, details), *_ = self._runner.get_input_details().items()
+                (self._out, result), *_ = self._runner.get_output_details().items()
+        except (RuntimeError, ValueError) as error:
+            raise InterpreterError(f"{self.backend} {self.version} has no signature {key!r}: {error}") from None
+        self.input_shape = tuple(int(n) for n in details["shape"])
+        self.input_dtype = np.dtype(details["dtype"])
+        self.output_shape = tuple(int(n) for n in result["shape"])
+        self.output_dtype = np.dtype(result["dtype"])
+        self.input_quantization: tuple[float, int] = tuple(details["quantization"])
+        self.output_quantization: tuple[float, int] = tuple(result["quantization"])
+
+    def run(self, x: Array) -> Array:
+        """Set the input, run, and return the output."""
+        out: Array = self._runner(**{self._in: x})[self._out]
+        return out

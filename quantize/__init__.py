@@ -1,0 +1,1 @@
+"""A trained Keras model to a verified bundle."""

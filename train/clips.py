@@ -1,0 +1,203 @@
+"""Clips cut from the frames of a pool: at random for training, by a fixed grid for evaluation.
+
+A clip of 0.5, 1 or 2 s has 48, 98 or 198 frames (25 ms frames, 10 ms hop). Before its first frame a network sees
+either the frames that really precede it or mean frames (zeros), half of the time each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime import CorpusError, FrontEndConfig
+
+from .features import Pool
+from .models.swishnet import padded_frames
+
+Float32 = NDArray[np.float32]
+
+
+def clip_frames(config: FrontEndConfig, clip_s: float) -> int:
+    """Return the number of whole frames in a clip: 48, 98, 198 for 0.5, 1, 2 s."""
+    return config.frames(round(clip_s * config.sample_rate))
+
+
+def source_weights(pool: Pool, classes: Sequence[str], *, power: float = 0.5) -> NDArray[np.float64]:
+    """Return how often each piece is drawn, shape (pieces,), summing to 1.
+
+    Every class weighs the same. Within a class a collection weighs its frames to the `power` (0.5: a collection
+    four times as large is drawn twice as often), within a collection a piece weighs its frames.
+
+    Raises
+    ------
+    CorpusError
+        If a class has no frame.
+    """
+    labels = np.array([classes.index(pool.recordings[i].label) for i in pool.recording])
+    sources = np.array([pool.recordings[i].source for i in pool.recording])
+    weights = np.zeros(len(labels))
+    for label, name in enumerate(classes):
+        of_class = labels == label
+        if not pool.lengths[of_class].sum():
+            raise CorpusError(f"class {name!r} has no audio left after silence removal")
+        for source in np.unique(sources[of_class]):
+            chosen = of_class & (sources == source)
+            frames = pool.lengths[chosen].astype(float)
+            if frames.sum():
+                weights[chosen] = frames / frames.sum() * frames.sum() ** power
+        weights[of_class] /= weights[of_class].sum() * len(classes)
+    return weights
+
+
+@dataclass(frozen=True)
+class Masking:
+    """SpecAugment on cepstra (Park et al. 2019): spans of time replaced by mean frames, and a level shift.
+
+    A change of level by g dB moves the zeroth coefficient by ``g * sqrt(mel_bands)`` and nothing else.
+    """
+
+    spans: int = 1
+    longest: int = 25
+    level_db: float = 6.0
+
+
+class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Endless random batches of clips of mixed lengths; the same seed gives the same batches.
+
+    Item i is ``(clips (batch, frames, features), one-hot labels (batch, classes))``. Each batch has one padded
+    length: 204 frames (2 s) or 108 (1 s and 0.5 s).
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        config: FrontEndConfig,
+        classes: Sequence[str],
+        *,
+        clip_s: Sequence[float] = (2.0, 1.0, 0.5),
+        batch: int = 256,
+        steps: int = 200,
+        seed: int = 0,
+        masking: Masking = Masking(),  # noqa: B008 - a frozen value
+        mixup: float = 0.0,
+        smoothing: float = 0.0,
+        source_power: float = 0.5,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._pool, self._config, self._classes = pool, config, tuple(classes)
+        self._labels = np.array([self._classes.index(pool.recordings[i].label) for i in pool.recording])
+        self._cumulative = np.cumsum(source_weights(pool, self._classes, power=source_power))
+        self._lengths = [clip_frames(config, s) for s in clip_s]
+        self._batch, self._steps, self._seed = batch, steps, seed
+        self._masking, self._mixup, self._smoothing = masking, mixup, smoothing
+        self._mean = np.asarray(config.mean, np.float32)
+        self._scale = np.asarray(config.scale, np.float32)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def on_epoch_end(self) -> None:
+        """Go on to fresh batches."""
+        self.epoch += 1
+
+    def __getitem__(self, index: int) -> tuple[Float32, Float32]:
+        rng = np.random.default_rng([self._seed, self.epoch, index])
+        # in turn and not at random: Keras learns from the first two batches that the time axis varies
+        longest = self._lengths[index % len(self._lengths)]
+        size = padded_frames(longest)
+        alike = np.array([n for n in self._lengths if padded_frames(n) == size])
+        # clips twice as short come in batches twice as large, so the work of a step stays even
+        batch = self._batch * max(1, round(padded_frames(max(self._lengths)) / size))
+        frames = alike[rng.integers(len(alike), size=batch)]
+
+        piece = np.searchsorted(self._cumulative, rng.random(batch) * self._cumulative[-1])
+        piece = np.minimum(piece, len(self._cumulative) - 1)
+        length = self._pool.lengths[piece]
+        room = np.maximum(length - frames, 0)
+        first = (rng.random(batch) * (room + 1)).astype(np.int64)  # first frame of the clip in its piece
+        last = first + frames
+        context = np.where(rng.random(batch) < 0.5, np.minimum(first, size - frames), 0)
+
+        at = last[:, None] - size + np.arange(size)  # frame numbers in the piece, before its start: padding
+        # a piece shorter than the clip is repeated, as a short sound is in a loop
+        inside = at >= (first - context)[:, None]
+        rows = self._pool.starts[piece][:, None] + np.where(inside, at, 0) % np.maximum(length, 1)[:, None]
+        inside &= (length > 0)[:, None]
+        x = (np.asarray(self._pool.data[rows], np.float32) - self._mean) * self._scale
+        if self._masking.level_db:
+            shift = rng.uniform(-1, 1, (batch, 1)) * self._masking.level_db
+            x[:, :, 0] += (shift * np.sqrt(self._config.mel_bands) * self._scale[0]).astype(np.float32)
+        for _ in range(self._masking.spans):
+            width = rng.integers(0, self._masking.longest + 1, batch)
+            start = size - (rng.random(batch) * frames).astype(np.int64)
+            inside &= ~((np.arange(size) >= start[:, None]) & (np.arange(size) < (start + width)[:, None]))
+        x *= inside[:, :, None]
+
+        y = np.eye(len(self._classes), dtype=np.float32)[self._labels[piece]]
+        y = y * (1 - self._smoothing) + self._smoothing / len(self._classes)
+        if self._mixup:
+            share = rng.beta(self._mixup, self._mixup, (batch, 1)).astype(np.float32)
+            share = np.maximum(share, 1 - share)
+            other = rng.permutation(batch)
+            x = x * share[:, :, None] + x[other] * (1 - share[:, :, None])
+            y = y * share + y[other] * (1 - share)
+        return x, y.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips of a split for evaluation.
+
+    Attributes
+    ----------
+    x : np.ndarray, float32, shape (clips, frames, features)
+        Normalised.
+    labels : np.ndarray, int64, shape (clips,)
+    groups : np.ndarray of str, shape (clips,)
+        For the bootstrap.
+    recording : np.ndarray, int64, shape (clips,)
+        Number of the recording.
+    """
+
+    x: Float32
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+    recording: NDArray[np.int64]
+
+
+def evaluation_clips(
+    pool: Pool, config: FrontEndConfig, classes: Sequence[str], clip_s: float, *, hop: float = 0.5
+) -> ClipSet:
+    """Return a split's clips, overlapping by half as in the paper; one padded clip of a shorter recording.
+
+    Parameters
+    ----------
+    pool : Pool
+        Features without normalisation; every copy it holds is cut.
+    clip_s : float
+    hop : float
+        Step between clips, as a share of the clip.
+    """
+    frames = clip_frames(config, clip_s)
+    step = max(1, round(frames * hop))
+    mean = np.asarray(config.mean, np.float32)
+    scale = np.asarray(config.scale, np.float32)
+    clips, labels, groups, recordings = [], [], [], []
+    for i in range(len(pool.starts)):
+        recording = pool.recordings[int(pool.recording[i])]
+        rows = (np.asarray(pool.piece(i), np.float32) - mean) * scale
+        if not len(rows):
+            continue
+        if len(rows) < frames:
+            rows = np.concatenate([np.zeros((frames - len(rows), rows.shape[1]), np.float32), rows])
+        for start in range(0, len(rows) - frames + 1, step):
+            clips.append(rows[start : start + frames])
+            labels.append(classes.index(recording.label))
+            groups.append(recording.group)
+            recordings.append(int(pool.recording[i]))
+    return ClipSet(np.stack(clips), np.array(labels), np.array(groups), np.array(recordings))

@@ -1,0 +1,178 @@
+"""Recordings with labels and splits, read from a folder.
+
+Two layouts are understood:
+
+* a folder with ``SOURCES.csv``, whose columns are at least ``file, class, split, group`` (``seconds``,
+  ``licence``, ``source_repo`` are used when present);
+* a plain tree ``CLASS/anything/file.wav``. The group is the path below the class up to the file name,
+  or, for files directly in the class folder, the file itself; groups go to train, validation or test by a
+  hash of their name, so adding a recording never moves another one.
+
+A split is made of whole groups, never of clips: a group that sits in two splits is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime import CorpusError
+
+SPLITS = ("train", "validation", "test")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One labelled file.
+
+    Attributes
+    ----------
+    path : Path
+    label : str
+        Class name.
+    split : {'train', 'validation', 'test'}
+    group : str
+        Speaker, performer, track or original recording: whatever may not be cut apart.
+    source : str
+        Collection it came from; training samples by source so that none dominates.
+    licence : str
+    seconds : float
+        0 when the table does not tell.
+    """
+
+    path: Path
+    label: str
+    split: str
+    group: str
+    source: str = ""
+    licence: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A set of recordings and the order of its classes."""
+
+    root: Path
+    recordings: tuple[Recording, ...]
+    classes: tuple[str, ...]
+
+    def split(self, name: str) -> tuple[Recording, ...]:
+        """Return the recordings of one split.
+
+        Raises
+        ------
+        CorpusError
+            If the split is unknown or empty, or lacks a class.
+        """
+        if name not in SPLITS:
+            raise CorpusError(f"split {name!r} is unknown, must be one of {', '.join(SPLITS)}")
+        chosen = tuple(r for r in self.recordings if r.split == name)
+        missing = set(self.classes) - {r.label for r in chosen}
+        if missing:
+            raise CorpusError(f"{self.root}: split {name!r} has no recording of {', '.join(sorted(missing))}")
+        return chosen
+
+    def revision(self) -> str:
+        """Return a short fingerprint of file names, labels and splits (sha256, 12 digits)."""
+        text = "\n".join(
+            f"{r.path.relative_to(self.root).as_posix()},{r.label},{r.split},{r.group}"
+            for r in sorted(self.recordings, key=lambda r: r.path)
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load(root: str | Path, *, classes: Sequence[str] = ("speech", "music", "noise")) -> Corpus:
+    """Read a corpus folder.
+
+    Parameters
+    ----------
+    root : path
+        Folder in one of the two layouts above.
+    classes : sequence of str
+        Class names in the order of the network's outputs; a plain tree may hold others, which are an error.
+
+    Raises
+    ------
+    CorpusError
+        For a missing folder, table or file, an unknown class or split, or a group in two splits.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise CorpusError(f"{root}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
+    table = root / "SOURCES.csv"
+    recordings = _read_table(root, table) if table.is_file() else _read_tree(root)
+    if not recordings:
+        raise CorpusError(
+            f"{root}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)})"
+        )
+    _check(root, recordings, classes)
+    return Corpus(root, tuple(recordings), tuple(classes))
+
+
+def _read_table(root: Path, table: Path) -> list[Recording]:
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table}: cannot be read: {error}") from None
+    recordings = []
+    for line, row in enumerate(rows, start=2):
+        missing = [c for c in ("file", "class", "split", "group") if not row.get(c)]
+        if missing:
+            raise CorpusError(f"{table} line {line}: column {missing[0]!r} is missing or empty")
+        path = root / row["file"]
+        if not path.is_file():
+            raise CorpusError(f"{table} line {line}: {row['file']} does not exist")
+        try:
+            seconds = float(row.get("seconds") or 0)
+        except ValueError:
+            raise CorpusError(f"{table} line {line}: seconds is {row['seconds']!r}, not a number") from None
+        recordings.append(
+            Recording(
+                path, row["class"], row["split"], row["group"],
+                row.get("source_repo") or row["group"].split("/")[0], row.get("licence") or "", seconds,
+            )
+        )
+    return recordings
+
+
+def _read_tree(root: Path) -> list[Recording]:
+    recordings = []
+    for path in sorted(root.glob("*/**/*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            below = path.relative_to(root)
+            group = below.parent.as_posix() if len(below.parts) > 2 else below.with_suffix("").as_posix()
+            recordings.append(Recording(path, below.parts[0], split_of(group), group, below.parts[0]))
+    return recordings
+
+
+def split_of(group: str) -> str:
+    """Return the split of a group in a plain tree: 65 % train, 10 % validation, 25 % test (003, section III)."""
+    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
+    return "train" if place < 0.65 else "validation" if place < 0.75 else "test"
+
+
+def _check(root: Path, recordings: Iterable[Recording], classes: Sequence[str]) -> None:
+    split_of_group: dict[str, str] = {}
+    for r in recordings:
+        if r.label not in classes:
+            raise CorpusError(f"{r.path}: class {r.label!r} is not one of {', '.join(classes)}")
+        if r.split not in SPLITS:
+            raise CorpusError(f"{r.path}: split {r.split!r} is not one of {', '.join(SPLITS)}")
+        if split_of_group.setdefault(r.group, r.split) != r.split:
+            raise CorpusError(
+                f"{root}: group {r.group!r} is in {split_of_group[r.group]} and in {r.split}; "
+                "a group must not be cut apart"
+            )
+
+
+def attribution(recordings: Iterable[Recording]) -> list[tuple[str, str, int]]:
+    """Return (source, licence, number of files), most files first: the table a model card needs."""
+    counts = Counter((r.source, r.licence) for r in recordings)
+    return [(source, licence, n) for (source, licence), n in counts.most_common()]

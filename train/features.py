@@ -1,0 +1,243 @@
+"""Waveforms and features of a split, computed once and memory-mapped afterwards.
+
+A cache entry is a folder named by everything that its content depends on: the corpus revision, the front end's
+key, the augmentation, the number of copies and the seed. It is written aside and renamed, so a killed run leaves
+nothing half-written. Copy 0 of a recording is clean; copies 1 ... K are augmented.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime import CorpusError, EdgeBenchError, FrontEnd, FrontEndConfig
+from edge_runtime import audio as audio_io
+
+from .augment import Augmentation, augment
+from .corpus import Corpus, Recording
+from .preprocess import remove_silence
+
+Float32 = NDArray[np.float32]
+PREPROCESSING = 1  # raise when remove_silence or augment changes, so that old caches are not read
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows of a split laid end to end, with the piece that each recording's copy occupies.
+
+    Attributes
+    ----------
+    data : np.ndarray, shape (rows, ...)
+        Samples (int16) or frames (float32), memory-mapped.
+    starts, lengths : np.ndarray, int64, shape (pieces,)
+    recording : np.ndarray, int64, shape (pieces,)
+        Number of the recording in `recordings`.
+    copy : np.ndarray, int64, shape (pieces,)
+    recordings : tuple of Recording
+    """
+
+    data: NDArray[Any]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    recording: NDArray[np.int64]
+    copy: NDArray[np.int64]
+    recordings: tuple[Recording, ...]
+
+    def piece(self, index: int) -> NDArray[Any]:
+        """Return the rows of one piece."""
+        return self.data[self.starts[index] : self.starts[index] + self.lengths[index]]
+
+    def only(self, *, copy: int) -> Pool:
+        """Return the pieces of one copy."""
+        keep = self.copy == copy
+        return Pool(
+            self.data, self.starts[keep], self.lengths[keep], self.recording[keep], self.copy[keep], self.recordings
+        )
+
+
+def default_cache() -> Path:
+    """Return the cache folder: ``EDGE_BENCH_CACHE`` or ``~/.cache/edge-bench``."""
+    return Path(os.environ.get("EDGE_BENCH_CACHE") or Path.home() / ".cache" / "edge-bench")
+
+
+def _name(kind: str, parts: dict[str, Any]) -> str:
+    text = json.dumps({**parts, "preprocessing": PREPROCESSING}, sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _write_pool(
+    folder: Path, pieces: Iterable[tuple[int, int, NDArray[Any]]], dtype: str, width: int
+) -> None:
+    """Write pieces to a new cache entry; the folder appears only when it is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        index = []
+        with (aside / "data").open("wb") as file:
+            for recording, copy, rows in pieces:
+                file.write(np.ascontiguousarray(rows, dtype).tobytes())
+                index.append((recording, copy, len(rows)))
+            file.flush()
+            os.fsync(file.fileno())
+        np.save(aside / "index.npy", np.array(index, np.int64).reshape(-1, 3))
+        (aside / "shape.json").write_text(json.dumps({"dtype": dtype, "width": width}))
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was faster and wrote the same
+                raise
+    except OSError as error:
+        raise EdgeBenchError(f"{folder}: the cache cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_pool(folder: Path, recordings: Sequence[Recording]) -> Pool:
+    shape = json.loads((folder / "shape.json").read_text())
+    index = np.load(folder / "index.npy", allow_pickle=False)
+    width = int(shape["width"])
+    data = np.memmap(folder / "data", dtype=shape["dtype"], mode="r")
+    lengths = index[:, 2]
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])) if len(lengths) else lengths
+    return Pool(
+        data.reshape(-1, width) if width else data, starts, lengths, index[:, 0], index[:, 1], tuple(recordings)
+    )
+
+
+def waveforms(
+    corpus: Corpus, split: str, *, cache: Path | None = None, progress: Callable[[str, int, int], None] | None = None
+) -> Pool:
+    """Return the split's recordings at 16 kHz without their silence, int16.
+
+    Raises
+    ------
+    CorpusError
+        If a file cannot be read; the message names it.
+    """
+    recordings = corpus.split(split)
+    folder = (cache or default_cache()) / _name("waves", {"corpus": corpus.revision(), "split": split})
+    if not folder.is_dir():
+
+        def pieces() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
+            with ProcessPoolExecutor(os.cpu_count()) as workers:
+                waves = workers.map(_read_wave, [str(r.path) for r in recordings], chunksize=8)
+                for i, wave in enumerate(waves):
+                    if progress:
+                        progress(f"reading {split}", i + 1, len(recordings))
+                    yield i, 0, wave
+
+        _write_pool(folder, pieces(), "<i2", 0)
+    return _read_pool(folder, recordings)
+
+
+def _read_wave(path: str) -> NDArray[np.int16]:
+    try:
+        samples = audio_io.load(path)
+    except EdgeBenchError as error:
+        raise CorpusError(str(error)) from None
+    return np.round(np.clip(remove_silence(samples), -1, 1) * 32767).astype(np.int16)
+
+
+_worker: tuple[Pool, Pool | None, FrontEnd, Augmentation, int] | None = None
+
+
+def _start_worker(waves: Pool, noises: Pool | None, config: FrontEndConfig, how: Augmentation, seed: int) -> None:
+    global _worker  # a process pool hands its state to its tasks this way
+    _worker = (waves, noises, FrontEnd(config), how, seed)
+
+
+def _features_of(task: tuple[int, int]) -> tuple[int, int, Float32]:
+    assert _worker is not None
+    waves, noises, front_end, how, seed = _worker
+    piece, copy = task
+    number = int(waves.recording[piece])
+    recording = waves.recordings[number]
+    x = waves.piece(piece).astype(np.float32) / np.float32(32768)
+    if copy and noises is not None and len(x) > 400:
+        name = zlib.crc32(f"{recording.group}/{recording.path.name}".encode())
+        rng = np.random.default_rng([seed, name, copy])
+
+        def noise(rng: np.random.Generator) -> Float32:
+            return noises.piece(int(rng.integers(len(noises.starts)))).astype(np.float32) / np.float32(32768)
+
+        x = augment(rng, x, recording.label, how=how, noise=noise)
+    return number, copy, front_end(x)
+
+
+def features(
+    corpus: Corpus,
+    split: str,
+    config: FrontEndConfig,
+    *,
+    copies: int = 0,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Pool:
+    """Return the split's features, clean (copy 0) and augmented (copies 1 ... `copies`).
+
+    Parameters
+    ----------
+    config : FrontEndConfig
+        Its normalisation is used as it is: pass one without to learn the normalisation.
+    copies : int
+        Augmented copies of each recording. Noise for mixing comes from the same split, so validation never meets
+        the training noises.
+    """
+    how = augmentation or Augmentation()
+    waves = waveforms(corpus, split, cache=cache, progress=progress)
+    parts = {
+        "corpus": corpus.revision(), "split": split, "front_end": config.key(), "copies": copies,
+        "augmentation": asdict(how) if copies else None, "seed": seed if copies else 0,
+    }
+    folder = (cache or default_cache()) / _name("features", parts)
+    if not folder.is_dir():
+        noisy = np.array([waves.recordings[i].label == "noise" for i in waves.recording], bool)
+        noisy &= waves.lengths > 1600
+        noises = None
+        if noisy.any():
+            noises = Pool(
+                waves.data, waves.starts[noisy], waves.lengths[noisy], waves.recording[noisy], waves.copy[noisy],
+                waves.recordings,
+            )
+        tasks = [(piece, copy) for copy in range(copies + 1) for piece in range(len(waves.starts))]
+
+        def pieces() -> Iterator[tuple[int, int, Float32]]:
+            with ProcessPoolExecutor(
+                os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed)
+            ) as workers:
+                for i, done in enumerate(workers.map(_features_of, tasks, chunksize=16)):
+                    if progress:
+                        progress(f"features of {split}", i + 1, len(tasks))
+                    yield done
+
+        _write_pool(folder, pieces(), "<f4", config.features)
+    return _read_pool(folder, waves.recordings)
+
+
+def normalisation(pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and scale (one over the standard deviation) of each feature, shape (features,) each.
+
+    Every class weighs the same, so a corpus with more speech does not shift the zero.
+    """
+    labels = np.array([pool.recordings[i].label for i in pool.recording])
+    means, squares = [], []
+    for label in sorted(set(labels)):
+        rows = np.concatenate([pool.piece(int(i)) for i in np.flatnonzero(labels == label)]).astype(np.float64)
+        means.append(rows.mean(axis=0))
+        squares.append((rows**2).mean(axis=0))
+    mean = np.mean(means, axis=0)
+    return mean, 1 / np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 1e-6))

@@ -1,0 +1,268 @@
+"""Training of one network: Adam with warm restarts, averaged weights, early stop, resume.
+
+Schedule: cosine annealing with warm restarts (Loshchilov & Hutter 2017), as the paper trains SwishNet. The weights
+that are validated and kept are an exponential moving average of those that Adam moves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig
+from edge_runtime.metrics import evaluate
+
+from .clips import ClipBatches, ClipSet, Masking, evaluation_clips
+from .features import Pool
+
+CLIP_LENGTHS = (2.0, 1.0, 0.5)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to train.
+
+    Attributes
+    ----------
+    epochs, steps : int
+        An epoch is `steps` batches, not a pass over the pool.
+    batch : int
+        Clips of 2 s in a batch; shorter clips come in larger batches.
+    learning_rate, final_rate : float
+        Top and bottom of a cosine.
+    first_cycle : int
+        Epochs of the first cosine; each following one is twice as long.
+    patience : int
+        Epochs without a better validation score before the training stops.
+    ema : float
+        Momentum of the averaged weights.
+    """
+
+    epochs: int = 60
+    steps: int = 200
+    batch: int = 256
+    learning_rate: float = 3e-3
+    final_rate: float = 1e-5
+    first_cycle: int = 20
+    patience: int = 60
+    ema: float = 0.998
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    smoothing: float = 0.05
+    mixup: float = 0.0
+    source_power: float = 0.5
+    seed: int = 0
+    clip_s: tuple[float, ...] = CLIP_LENGTHS
+    masking: Masking = field(default_factory=Masking)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "batch", "first_cycle", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, must be at least 1")
+        if not 0 < self.final_rate <= self.learning_rate:
+            raise ConfigError(
+                f"training: rates {self.final_rate} and {self.learning_rate} must satisfy "
+                "0 < final_rate <= learning_rate"
+            )
+
+
+def rate_at(config: FitConfig, epoch: float) -> float:
+    """Return the learning rate after `epoch` epochs: cosines of 1, 2, 4 ... times the first cycle."""
+    cycle = float(config.first_cycle)
+    while epoch >= cycle:
+        epoch, cycle = epoch - cycle, cycle * 2
+    low, high = config.final_rate, config.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * epoch / cycle)) / 2
+
+
+def total_epochs(first_cycle: int, cycles: int) -> int:
+    """Return the epochs of `cycles` whole cosines, so that a training ends at the lowest rate."""
+    return int(first_cycle * (2**cycles - 1))
+
+
+def validation_sets(
+    pool: Pool, config: FrontEndConfig, classes: Sequence[str], clip_s: Sequence[float] = CLIP_LENGTHS
+) -> dict[str, ClipSet]:
+    """Return the clips of every length, of the clean copy and of the augmented ones apart."""
+    sets = {}
+    for seconds in clip_s:
+        sets[f"{seconds:g}s"] = evaluation_clips(pool.only(copy=0), config, classes, seconds)
+        if pool.copy.max() > 0:
+            sets[f"{seconds:g}s augmented"] = evaluation_clips(pool.only(copy=1), config, classes, seconds)
+    return sets
+
+
+def score(model: keras.Model, sets: dict[str, ClipSet], classes: Sequence[str]) -> dict[str, float]:
+    """Return the class-average F1 of each set and their mean, ``score``."""
+    result = {
+        name: evaluate(clips.labels, predict(model, clips.x).argmax(axis=1), classes).macro_f1
+        for name, clips in sets.items()
+    }
+    return {**result, "score": float(np.mean(list(result.values())))}
+
+
+def predict(model: keras.Model, x: NDArray[np.float32], batch: int = 1024) -> NDArray[np.float32]:
+    """Return the model's outputs, a batch at a time, without a progress bar."""
+    return np.concatenate([np.asarray(model(x[i : i + batch])) for i in range(0, len(x), batch)])
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Learning rate, validation on the averaged weights, the best so far, early stop and resume."""
+
+    def __init__(
+        self, config: FitConfig, sets: dict[str, ClipSet], classes: Sequence[str], batches: ClipBatches, folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._config, self._sets, self._classes = config, sets, classes
+        self._batches, self._folder, self._say = batches, folder, say
+        self.history: list[dict[str, float]] = []
+        self._began = 0.0
+
+    @property
+    def _best(self) -> float:
+        return max((h["score"] for h in self.history), default=-1.0)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._batches.epoch = epoch
+        self._began = time.monotonic()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        at = self._batches.epoch + batch / self._config.steps
+        self.model.optimizer.learning_rate = rate_at(self._config, at)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        averaged = self.model.optimizer._model_variables_moving_average
+        live = [v.numpy() for v in self.model.trainable_variables]
+        for variable, mean in zip(self.model.trainable_variables, averaged, strict=True):
+            variable.assign(mean)
+        row = {
+            "epoch": epoch + 1.0,
+            "loss": float((logs or {})["loss"]),
+            "rate": rate_at(self._config, epoch + 1 - 1 / self._config.steps),
+            **score(self.model, self._sets, self._classes),
+        }
+        better = row["score"] > self._best
+        if better:
+            _write_aside(self._folder / "best.weights.h5", self.model.save_weights)
+        for variable, value in zip(self.model.trainable_variables, live, strict=True):
+            variable.assign(value)
+        row["seconds"] = time.monotonic() - self._began
+        self.history.append(row)
+        # BackupAndRestore runs after this callback, so the history never lags behind the weights
+        (self._folder / "history.json.part").write_text(json.dumps(self.history))
+        os.replace(self._folder / "history.json.part", self._folder / "history.json")
+        self._say(
+            f"epoch {epoch + 1}/{self._config.epochs}  loss {row['loss']:.4f}  validation F1 {row['score']:.4f}"
+            f"{'  best' if better else ''}  {row['seconds']:.1f} s"
+        )
+        best_epoch = max(range(len(self.history)), key=lambda i: self.history[i]["score"])
+        if len(self.history) - 1 - best_epoch >= self._config.patience:
+            self._say(f"no better score for {self._config.patience} epochs: stop")
+            self.model.stop_training = True
+
+
+def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    aside = path.with_name("part-" + path.name)
+    try:
+        write(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise EdgeBenchError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network (the best averaged weights) and what happened on the way."""
+
+    model: keras.Model
+    history: tuple[dict[str, float], ...]
+
+
+def fit(
+    model: keras.Model,
+    pool: Pool,
+    validation: Pool,
+    config: FrontEndConfig,
+    classes: Sequence[str],
+    how: FitConfig,
+    folder: Path,
+    *,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Train a network whose layer ``pooled_logits`` precedes its softmax.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Trained in place.
+    pool, validation : Pool
+        Features without normalisation; the validation pool may hold augmented copies, which count as much as the
+        clean one.
+    config : FrontEndConfig
+        With normalisation.
+    folder : Path
+        Receives checkpoints. A folder with the checkpoints of an unfinished training with the same
+        configuration is continued.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a training with another configuration.
+    EdgeBenchError
+        If a checkpoint cannot be written.
+    """
+    keras.utils.set_random_seed(how.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, {"fit": asdict(how), "model": model.name, "front_end": config.to_dict()})
+    batches = ClipBatches(
+        pool, config, classes, clip_s=how.clip_s, batch=how.batch, steps=how.steps, seed=how.seed,
+        masking=how.masking, mixup=how.mixup, smoothing=how.smoothing, source_power=how.source_power,
+    )
+    progress = _Progress(how, validation_sets(validation, config, classes, how.clip_s), classes, batches, folder, say)
+    if (folder / "history.json").is_file():
+        progress.history = json.loads((folder / "history.json").read_text())
+        say(f"continuing after epoch {len(progress.history)}")
+    trainee = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
+    trainee.compile(
+        keras.optimizers.Adam(
+            how.learning_rate, clipnorm=how.clip_norm, weight_decay=how.weight_decay or None,
+            use_ema=True, ema_momentum=how.ema,
+        ),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=False,  # XLA is three times slower on a CPU at these sizes
+    )
+    trainee.fit(
+        batches,
+        epochs=how.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            progress,
+            keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
+        ],
+    )
+    trainee.load_weights(folder / "best.weights.h5")
+    return Fitted(model, tuple(progress.history))
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> None:
+    """Write the configuration, or make sure that the folder's is the same."""
+    text = json.dumps(config, sort_keys=True)
+    file = folder / "config.json"
+    if file.is_file() and file.read_text() != text:
+        raise ConfigError(
+            f"{folder}: holds checkpoints of another configuration; choose another folder or delete it"
+        )
+    file.write_text(text)
