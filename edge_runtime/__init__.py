@@ -3,6 +3,8 @@
 Imports numpy, one TFLite interpreter and the standard library, nothing else.
 """
 
+from .bundle import Bundle
+from .classify import Classifier, ClipResult
 from .config import FrontEndConfig
 from .errors import (
     AudioError,
@@ -18,7 +20,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "Bundle",
     "BundleError",
+    "Classifier",
+    "ClipResult",
     "ConfigError",
     "CorpusError",
     "EdgeBenchError",

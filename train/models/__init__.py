@@ -23,6 +23,7 @@ class ModelEntry:
     source: str
     parameters: int
     input: str
+    output: str
     options: dict[str, Any]
 
 
@@ -30,10 +31,10 @@ ZOO = {
     entry.name: entry
     for entry in (
         ModelEntry(
-            "swishnet-slim", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 5483, "20 MFCC", {"width": 1}
+            "swishnet-slim", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 5483, "20 MFCC", "3 classes", {"width": 1}
         ),
         ModelEntry(
-            "swishnet-wide", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 18267, "20 MFCC", {"width": 2}
+            "swishnet-wide", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 18267, "20 MFCC", "3 classes", {"width": 2}
         ),
     )
 }

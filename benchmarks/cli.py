@@ -1,0 +1,66 @@
+"""The ``edge-bench`` command: a group that imports a command's module only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+# One thread for numpy, before anything imports it: what a board has, and what a timing needs.
+for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import click  # noqa: E402
+
+import edge_runtime.errors  # noqa: E402
+
+COMMANDS = {
+    "run": "edge_bench.benchmarks.run_cli:run",
+    "classify": "edge_runtime.cli:classify",
+    "inspect": "edge_runtime.cli:inspect",
+    "verify": "edge_runtime.cli:verify",
+    "models": "edge_bench.train.cli:models",
+    "train": "edge_bench.train.cli:train",
+    "evaluate": "edge_bench.train.cli:evaluate",
+    "quantize": "edge_bench.quantize.cli:quantize",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in the packages that own them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table above."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import and return a command."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edge_runtime.__version__, prog_name="edge-bench")
+def group() -> None:
+    """Embedded audio inference: train, distil, quantise, flash, benchmark, gate.
+
+    \b
+    Example:
+      edge-bench run                     benchmark the shipped network here
+      edge-bench classify a.wav b.flac   label recordings clip by clip
+
+    Exit codes: 0 fine, 1 a gate failed, 2 a mistake in what was given, 3 inconclusive.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command; one line and exit code 2 for a user's mistake."""
+    try:
+        return group.main(arguments, prog_name="edge-bench")
+    except edge_runtime.errors.EdgeBenchError as error:
+        click.echo(f"edge-bench: {error}", err=True)
+        sys.exit(2)

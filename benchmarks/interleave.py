@@ -1,0 +1,85 @@
+"""Timing several functions, or several commands, in turn, so that a disturbance hits all alike."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], Any]], *, rounds: int = 300, calls: Mapping[str, int] | None = None,
+    warm: int = 20, seed: int = 0,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return microseconds of one call, `rounds` samples for each function.
+
+    Every round visits all functions in a new random order. `calls` says how many calls make a sample of a function
+    too short to be timed alone; the sample is their mean.
+    """
+    many = dict.fromkeys(functions, 1) | dict(calls or {})
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    order = list(functions)
+    rng = random.Random(seed)
+    clock = time.perf_counter_ns
+    overhead = min(-clock() + clock() for _ in range(1000))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for number in range(warm + rounds):
+            rng.shuffle(order)
+            for name in order:
+                function, n = functions[name], many[name]
+                began = clock()
+                for _ in range(n):
+                    function()
+                if number >= warm:
+                    samples[name].append((clock() - began - overhead) / n / 1000)
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def ratio(contender: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> tuple[float, float, float]:
+    """Return the median of the paired ratios and its 95 % bootstrap interval."""
+    logs = np.log(np.asarray(contender) / np.asarray(reference))
+    rng = np.random.default_rng(seed)
+    medians = np.median(rng.choice(logs, (1000, len(logs))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high))
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a finished process used: wall seconds and the largest RSS in bytes."""
+
+    seconds: float
+    peak: int
+
+
+def run_process(command: Sequence[str]) -> Process:
+    """Run a command to its end and return its wall time and peak memory.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails.
+    """
+    began = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        message = child.stderr.read().decode(errors="replace").strip() if child.stderr else ""
+        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {message}")
+    if child.stderr:
+        child.stderr.close()
+    return Process(seconds, usage.ru_maxrss * 1024)

@@ -1,0 +1,179 @@
+"""The main job: how long a bundle takes on this machine, stage by stage, and what memory it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime import EdgeBenchError, errors
+from edge_runtime.bundle import Bundle, read
+
+from . import context, sound
+
+SCHEMA = "edge-bench/run/1"
+STAGES = ("frontend", "model", "total")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to measure.
+
+    Attributes
+    ----------
+    clips : tuple of float
+        Clip lengths, seconds.
+    rounds : int
+        Samples of every stage and clip, at most.
+    budget_s : float
+        Seconds for the steady part, at most.
+    warm_s : float
+        Of which warm-up.
+    cold : int
+        Fresh processes for the cold calls of each clip length; the median is reported.
+    """
+
+    clips: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rounds: int = 1000
+    budget_s: float = 10.0
+    warm_s: float = 0.5
+    cold: int = 3
+    backend: str = "auto"
+    threads: int = 1
+    delegate: str | None = None
+
+
+def percentiles(samples: Sequence[float]) -> dict[str, float]:
+    """Return the 50th, 90th and 99th percentile, rounded to 10 ns when they are microseconds."""
+    values = np.percentile(samples, [50, 90, 99])
+    return {name: round(float(v), 2) for name, v in zip(("p50", "p90", "p99"), values, strict=True)}
+
+
+def run(
+    model: Bundle | str, options: RunOptions = RunOptions(), *, say: Callable[[str], None] = lambda _: None  # noqa: B008
+) -> dict[str, Any]:
+    """Benchmark a bundle in fresh processes on sound made on the spot.
+
+    Returns
+    -------
+    dict
+        ``edge-bench/run/1``: context, model, clips with stages, memory. Times in microseconds, sizes in bytes;
+        ``real_time_factor`` is the median total time over the length of the clip.
+
+    Raises
+    ------
+    EdgeBenchError
+        As reading the bundle and opening the interpreter raise, or if a measuring process dies.
+    """
+    bundle = model if isinstance(model, Bundle) else read(model)
+    about = context.collect()
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
+        file = Path(folder) / "sound.npy"
+        rate = bundle.front_end.sample_rate
+        np.save(file, sound.scene(max(options.clips) * 4, sample_rate=rate))
+        request = {
+            "bundle": bundle.path, "sound": str(file), "backend": options.backend, "threads": options.threads,
+            "delegate": options.delegate,
+        }  # fmt: skip
+        cold: dict[float, list[dict[str, Any]]] = {s: [] for s in options.clips}
+        for number in range(options.cold):
+            for clip_s in options.clips:
+                say(f"cold calls: {clip_s:g} s, process {number + 1} of {options.cold}")
+                cold[clip_s].append(_ask({**request, "task": "first_call", "clip_s": clip_s}, options.threads))
+        say(f"steady calls: up to {options.rounds} rounds or {options.budget_s:g} s")
+        measured = _ask(
+            {
+                **request, "task": "steady", "clips": options.clips, "rounds": options.rounds,
+                "budget_s": options.budget_s, "warm_s": options.warm_s,
+            },
+            options.threads,
+        )  # fmt: skip
+    about["after"] = context.state()
+    about["remarks"] = context.remarks(about)
+    clips = []
+    for clip_s, samples in zip(options.clips, measured["clips"], strict=True):
+        stages = {}
+        for stage in STAGES:
+            colds = [c["cold"][stage] for c in cold[clip_s]]
+            if not samples[stage]:
+                raise EdgeBenchError(f"no sample within {options.budget_s:g} s: give a larger --budget")
+            stages[stage] = {
+                **percentiles(samples[stage]),
+                "cold": round(float(np.median(colds)), 2),
+                "samples": [round(v, 3) for v in samples[stage]],
+            }
+        clips.append(
+            {
+                "clip_s": clip_s,
+                "stages": stages,
+                "real_time_factor": round(stages["total"]["p50"] / (clip_s * 1e6), 8),
+            }
+        )
+    longest = cold[max(options.clips)]
+    return {
+        "schema": SCHEMA,
+        "context": about,
+        "model": {
+            "name": bundle.name,
+            "bytes": bundle.size,
+            "model_bytes": len(bundle.flatbuffer),
+            "sha256": bundle.sha256,
+            "parameters": bundle.info["parameters"],
+            "precision": bundle.info["precision"],
+            **{k: measured[k] for k in ("backend", "backend_version", "nodes", "delegated_nodes", "partitions")},
+            "threads": options.threads,
+        },
+        "clips": clips,
+        "memory": _memory(longest),
+        "start": {
+            "import": round(float(np.median([c["import"] for c in longest])), 1),
+            "load": round(float(np.median([c["load"] for c in longest])), 1),
+        },
+        "options": {"rounds": options.rounds, "budget_s": options.budget_s, "cold_processes": options.cold},
+    }
+
+
+def _memory(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the median over processes: RSS by stage at the top, PSS and USS below."""
+
+    def median(values: Sequence[int | None]) -> int | None:
+        known = [v for v in values if v is not None]
+        return int(np.median(known)) if known else None
+
+    def stage(name: str, kind: str) -> int | None:
+        return median([p["memory"][name][kind] for p in processes])
+
+    names = ("start", "after_import", "after_load", "after_first", "steady")
+    return {
+        **{name: stage(name, "rss") for name in names},
+        "peak": median([p["peak"] for p in processes]),
+        "pss": {name: stage(name, "pss") for name in names},
+        "uss": {name: stage(name, "uss") for name in names},
+    }
+
+
+def _ask(request: dict[str, Any], threads: int) -> Any:
+    """Return a fresh process' answer."""
+    environment = dict(os.environ)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = str(threads)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_bench.benchmarks.worker", json.dumps(request)],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise EdgeBenchError(f"the measuring process died: {last}") from None
+    if "error" in answer:
+        raise getattr(errors, answer["kind"])(answer["error"])
+    return answer

@@ -1,0 +1,101 @@
+"""``edge-bench run``: the main job on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_runtime.cli import write_json
+
+
+def _clips(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of seconds such as 0.5,1,2") from None
+
+
+@click.command()
+@click.argument("bundle", default="swishnet-slim-int8")
+@click.option("--clips", default="0.5,1,2", show_default=True, callback=_clips, help="Clip lengths in seconds.")
+@click.option("--rounds", default=1000, show_default=True, type=click.IntRange(10), help="Samples, at most.")
+@click.option("--budget", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, at most.")
+@click.option("--cold", default=3, show_default=True, type=click.IntRange(1), help="Fresh processes for cold calls.")
+@click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime or tf.lite.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
+def run(
+    bundle: str, clips: tuple[float, ...], rounds: int, budget: float, cold: int, backend: str, threads: int,
+    delegate: str | None, json_file: str | None,
+) -> None:  # fmt: skip
+    """Benchmark BUNDLE (a path or a shipped name) on this machine.
+
+    Times the front end (samples to features), the model (features to probabilities: quantise, set, invoke, get) and
+    both together, each by itself, for every clip length, in a fresh process, on sound made at run time. "cold" is the
+    first call of a fresh process. Memory: RSS is what the process holds, PSS shares common pages among processes.
+
+    \b
+    Example:
+      edge-bench run
+      edge-bench run swishnet-wide-int8 --json wide.json
+    """
+    from .run import RunOptions
+    from .run import run as measure
+
+    options = RunOptions(
+        clips=clips, rounds=rounds, budget_s=budget, cold=cold, backend=backend, threads=threads, delegate=delegate
+    )
+    result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
+    if json_file != "-":
+        click.echo(render(result))
+    if json_file:
+        write_json(json_file, result)
+        if json_file != "-":
+            click.echo(f"\nraw samples: {json_file}")
+
+
+def render(result: dict[str, Any]) -> str:
+    """Return a result as text for people."""
+    from .table import micro, size, table
+
+    model, about, memory = result["model"], result["context"], result["memory"]
+    machine = about["machine"]
+    rows = []
+    for clip in result["clips"]:
+        for stage, label in (("frontend", "front end"), ("model", "model"), ("total", "total")):
+            t = clip["stages"][stage]
+            rows.append(
+                [f"{clip['clip_s']:g} s  {label}", *(micro(t[k]) for k in ("p50", "p90", "p99", "cold")),
+                 f"{1 / clip['real_time_factor']:,.0f} x" if stage == "total" else ""]
+            )  # fmt: skip
+    mib = 1 << 20
+
+    def both(stage: str) -> str:
+        pss = memory["pss"].get(stage)
+        rss = memory[stage]
+        if rss is None:
+            return "-"
+        return f"{rss / mib:.1f}" + (f" ({pss / mib:.1f})" if pss else "")
+
+    governor = f", governor {machine['governor']}" if machine["governor"] else ""
+    heat = f", {about['after']['temperature_c']:.0f} C" if about["after"]["temperature_c"] is not None else ""
+    lines = [
+        f"{model['name']}: {model['parameters']:,} parameters, {size(model['bytes'])} "
+        f"({size(model['model_bytes'])} without the bundle part), {model['precision']}",
+        f"{model['backend']} {model['backend_version']}, {model['threads']} thread(s), "
+        f"{model['delegated_nodes']} of {model['nodes']} nodes delegated",
+        f"{machine['board'] or machine['cpu']}, {machine['cores']} core(s), {machine['architecture']}{governor}, "
+        f"load {about['before']['load']}{heat}; Python {about['python']}, numpy {about['numpy']}",
+        "",
+        table(["clip", "p50", "p90", "p99", "cold", "real time"], rows),
+        "",
+        "memory, RSS (PSS) in MiB: "
+        + ", ".join(f"{label} {both(k)}" for k, label in (
+            ("after_import", "after import"), ("after_load", "after load"), ("steady", "steady"), ("peak", "peak"),
+        )),
+        f"start: import {micro(result['start']['import'])}, load {micro(result['start']['load'])}",
+    ]  # fmt: skip
+    lines += [f"note: {remark}" for remark in about["remarks"]]
+    return "\n".join(lines)

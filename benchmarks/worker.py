@@ -1,0 +1,133 @@
+"""The fresh process in which a measurement is made: ``python -m edge_bench.benchmarks.worker REQUEST``.
+
+REQUEST and the answer on standard output are JSON. Nothing is imported before the first reading of the memory but
+what this file needs, so the stages mean what they say.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from . import memory
+
+
+def first_call(request: dict[str, Any]) -> dict[str, Any]:
+    """Load a bundle, label one clip, and return the cold times (us) and the memory by stage."""
+    stages = {"start": memory.now()}
+    began = time.perf_counter_ns()
+    import numpy as np
+
+    from edge_runtime import Classifier
+
+    sound = np.load(request["sound"], allow_pickle=False)
+    imported = time.perf_counter_ns()
+    stages["after_import"] = memory.now()
+    classifier = Classifier(
+        request["bundle"],
+        clip_s=request["clip_s"],
+        backend=request["backend"],
+        threads=request["threads"],
+        delegate=request["delegate"],
+    )
+    loaded = time.perf_counter_ns()
+    stages["after_load"] = memory.now()
+    x = sound[: classifier.samples]
+    t0 = time.perf_counter_ns()
+    features = classifier.front_end(x)
+    t1 = time.perf_counter_ns()
+    classifier.probabilities(features)
+    t2 = time.perf_counter_ns()
+    stages["after_first"] = memory.now()
+    for _ in range(20):
+        classifier.probabilities(classifier.front_end(x))
+    stages["steady"] = memory.now()
+    return {
+        "cold": {"frontend": (t1 - t0) / 1e3, "model": (t2 - t1) / 1e3, "total": (t2 - t0) / 1e3},
+        "import": (imported - began) / 1e3,
+        "load": (loaded - imported) / 1e3,
+        "memory": {name: values.to_dict() for name, values in stages.items()},
+        "peak": memory.peak(),
+    }
+
+
+def steady(request: dict[str, Any]) -> dict[str, Any]:
+    """Return samples (us) of every stage and clip length, taken in turn after a warm-up.
+
+    Each round visits the clip lengths in a new random order, and the stages of a clip one after the other, so that
+    a disturbance hits all alike.
+    """
+    import gc
+    import random
+
+    import numpy as np
+
+    from edge_runtime import Classifier
+
+    sound = np.load(request["sound"], allow_pickle=False)
+    makers = [
+        Classifier(
+            request["bundle"],
+            clip_s=s,
+            backend=request["backend"],
+            threads=request["threads"],
+            delegate=request["delegate"],
+        )
+        for s in request["clips"]
+    ]
+    clock = time.perf_counter_ns
+    overhead = min(-clock() + clock() for _ in range(1000))
+    samples: list[dict[str, list[float]]] = [{"frontend": [], "model": [], "total": []} for _ in makers]
+    order = list(range(len(makers)))
+    rng = random.Random(0)
+    gc.disable()
+    began = clock()
+    warm_until, stop_at = began + int(request["warm_s"] * 1e9), began + int(request["budget_s"] * 1e9)
+    rounds = 0
+    while rounds < request["rounds"] and clock() < stop_at:
+        rng.shuffle(order)
+        warm = clock() < warm_until
+        for i in order:
+            classifier = makers[i]
+            # another stretch of sound each time, as an application would have
+            at = rng.randrange(len(sound) - classifier.samples + 1)
+            x = sound[at : at + classifier.samples]
+            t0 = clock()
+            features = classifier.front_end(x)
+            t1 = clock()
+            classifier.probabilities(features)
+            t2 = clock()
+            classifier.probabilities(classifier.front_end(x))
+            t3 = clock()
+            if not warm:
+                for stage, ns in (("frontend", t1 - t0), ("model", t2 - t1), ("total", t3 - t2)):
+                    samples[i][stage].append((ns - overhead) / 1e3)
+        rounds += not warm
+    nodes = makers[-1].session.nodes()
+    return {
+        "clips": samples,
+        "clock_overhead_ns": overhead,
+        "backend": makers[-1].session.backend,
+        "backend_version": makers[-1].session.version,
+        "nodes": nodes.total,
+        "delegated_nodes": nodes.delegated,
+        "partitions": nodes.partitions,
+    }
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.loads(sys.argv[1])
+    from edge_runtime import EdgeBenchError
+
+    try:
+        answer = {"first_call": first_call, "steady": steady}[request["task"]](request)
+    except EdgeBenchError as error:
+        answer = {"error": str(error), "kind": type(error).__name__}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

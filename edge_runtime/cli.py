@@ -1,0 +1,150 @@
+"""Commands that a board has: classify, inspect, verify."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from .errors import EdgeBenchError
+
+
+def write_json(target: str, value: Any) -> None:
+    """Write a value as JSON to a file, aside and renamed, or to standard output for ``-``.
+
+    Raises
+    ------
+    EdgeBenchError
+        If the file cannot be written.
+    """
+    _write_text(target, json.dumps(value) + "\n")
+
+
+def _write_text(target: str, text: str) -> None:
+    if target == "-":
+        click.echo(text, nl=False)
+        return
+    aside = f"{target}.part"
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except OSError as error:
+        if os.path.exists(aside):
+            os.unlink(aside)
+        raise EdgeBenchError(f"{target}: cannot be written: {error.strerror or error}") from None
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--clip", "clip_s", default=2.0, show_default=True, help="Clip length in seconds (0.5, 1 or 2).")
+@click.option("--hop", "hop_s", type=float, help="Step between clips in seconds; as long as the clip by default.")
+@click.option("--model", default="swishnet-slim-int8", show_default=True, help="A bundle or a shipped name.")
+@click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime or tf.lite.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON lines; - for standard output.")
+def classify(
+    files: tuple[str, ...], clip_s: float, hop_s: float | None, model: str, backend: str, json_file: str | None
+) -> None:
+    """Say of each clip of FILES whether it is speech, music or noise.
+
+    Clips do not overlap by default; a tail shorter than a clip is dropped, unless the file has only that. A file that
+    cannot be used is reported, the others are still labelled, and the exit code is 2.
+
+    \b
+    Example:
+      edge-bench classify interview.wav song.flac --clip 1
+      edge-bench classify *.wav --json - | jq .label
+    """
+    from . import audio
+    from .classify import Classifier
+
+    lines, failed = [], 0
+    schema = "edge-bench/classify/1"
+    with Classifier(model, clip_s=clip_s, backend=backend) as classifier:
+        rate = classifier.bundle.front_end.sample_rate
+        for file in files:
+            try:
+                results = classifier.classify(audio.load(file, sample_rate=rate), hop_s=hop_s)
+            except EdgeBenchError as error:
+                message = str(error)
+                click.echo(f"edge-bench: {message if file in message else f'{file}: {message}'}", err=True)
+                failed += 1
+                continue
+            for r in results:
+                if json_file:
+                    entry = {
+                        "schema": schema, "file": file, "start_s": round(r.start_s, 6), "end_s": round(r.end_s, 6),
+                        "label": r.label, "probabilities": {k: round(p, 6) for k, p in r.probabilities.items()},
+                    }  # fmt: skip
+                    lines.append(json.dumps(entry))
+                if json_file != "-":
+                    click.echo(
+                        f"{file}  {r.start_s:8.2f} {r.end_s:8.2f}  {r.label:7s} "
+                        + "  ".join(f"{k} {p:.2f}" for k, p in r.probabilities.items())
+                    )
+    if json_file:
+        _write_text(json_file, "".join(line + "\n" for line in lines))
+    if failed:
+        sys.exit(2)
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def inspect(bundle: str, json_file: str | None) -> None:
+    """Print what is inside BUNDLE: names, front end, forms, operators, multiply-accumulates, provenance.
+
+    \b
+    Example:
+      edge-bench inspect swishnet-slim-int8
+    """
+    from .bundle import read
+    from .inspect import inspect_bundle, render
+
+    report = inspect_bundle(read(bundle))
+    if json_file != "-":
+        click.echo(render(report))
+    if json_file:
+        write_json(json_file, report)
+
+
+@click.command()
+@click.argument("bundle", default="swishnet-slim-int8")
+@click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime or tf.lite.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def verify(bundle: str, backend: str, json_file: str | None) -> None:
+    """Check BUNDLE's checksums, and that this machine gets its golden vectors.
+
+    A feature may differ by 0.01 standard deviations (another numpy or processor rounds otherwise), a quantised output
+    by 3 steps, a float output by 1e-3. Exit code 1 when it differs more.
+
+    \b
+    Example:
+      edge-bench verify swishnet-slim-int8
+    """
+    from .bundle import read
+    from .classify import check_golden
+
+    built = read(bundle)
+    report = check_golden(built, backend=backend)
+    quantised = built.info["precision"] != "float32"
+    fine = report.features <= 0.01 and report.output_lsb <= (3 if quantised else 1e-3)
+    value = {
+        "schema": "edge-bench/verify/1", "name": built.name, "sha256": built.sha256, "fine": fine,
+        "vectors": report.vectors, "features": report.features, "input_lsb": report.input_lsb,
+        "output_lsb": report.output_lsb,
+    }  # fmt: skip
+    if json_file != "-":
+        click.echo(
+            f"{built.name}: checksums match; {report.vectors} golden vectors: features within {report.features:.2g}, "
+            f"input within {report.input_lsb:g}, output within {report.output_lsb:g}: {'fine' if fine else 'DIFFERS'}"
+        )
+    if json_file:
+        write_json(json_file, value)
+    if not fine:
+        sys.exit(1)

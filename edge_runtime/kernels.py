@@ -1,0 +1,259 @@
+"""TFLite's operators in numpy: int8 equal to its reference kernels bit for bit, and float32.
+
+An int8 tensor stands for ``scale * (q - zero_point)``. A function named after an operator prepares its `Kernel`: it
+folds weights, scales and zero points once. Images are (batch, height, width, channels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import fixedpoint
+from .errors import InterpreterError
+from .fixedpoint import Array, Multiplier, round_away
+from .tflite import Quantization, Tensor
+
+Kernel = Callable[..., Any]  # the operator's input arrays, constants included, to its output or a list of outputs
+
+_CLAMPS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}  # by ActivationFunctionType
+_CODES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)  # the int8 value of each byte
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator with its tensors; absent optional inputs are None."""
+
+    name: str
+    options: Mapping[str, int]
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+
+    def refuse(self, why: str) -> InterpreterError:
+        """Return the error that names this operator."""
+        return InterpreterError(f"operator {self.name}: {why}")
+
+    def input(self, number: int) -> Tensor:
+        """Return an input tensor that must be there."""
+        tensor = self.inputs[number] if number < len(self.inputs) else None
+        if tensor is None:
+            raise self.refuse(f"input {number} is missing")
+        return tensor
+
+    def constant(self, number: int) -> Array:
+        """Return the values of an input that must be constant."""
+        values = constant(self.input(number))
+        if values is None:
+            raise self.refuse(f"input {number} must be constant")
+        return values
+
+    def quantized(self) -> bool:
+        """Return whether all tensors are int8; the alternative is that all are float32 (indices may be int32)."""
+        kinds = {tensor.dtype for tensor in (*self.inputs, *self.outputs) if tensor is not None} - {"int32"}
+        if kinds not in ({"int8"}, {"float32"}):
+            raise self.refuse(f"tensors of type {' and '.join(sorted(kinds)) or 'int32'} are not supported")
+        return kinds == {"int8"}
+
+    def affine(self, tensor: Tensor) -> Quantization:
+        """Return how a tensor that must be quantised is quantised."""
+        if tensor.quantization is None:
+            raise self.refuse(f"tensor {tensor.index} has no scale")
+        return tensor.quantization
+
+    def scale(self, tensor: Tensor) -> float:
+        """Return the scale of a tensor, of its first channel if each has one."""
+        return self.affine(tensor).scale[0]
+
+    def zero(self, tensor: Tensor) -> int:
+        """Return the zero point of a tensor, of its first channel if each has one."""
+        return self.affine(tensor).zero_point[0]
+
+
+def constant(tensor: Tensor) -> Array | None:
+    """Return the values of a constant tensor, None for any other."""
+    if tensor.data is None:
+        return None
+    try:
+        return np.frombuffer(tensor.data, np.dtype(tensor.dtype)).reshape(tensor.shape)
+    except (TypeError, ValueError):
+        raise InterpreterError(f"tensor {tensor.index} of type {tensor.dtype} cannot be read") from None
+
+
+def finish(node: Node) -> Callable[[Array], Array]:
+    """Return a kernel's last step: zero point, fused activation, cast (TFLite: CalculateActivationRangeQuantized)."""
+    code = node.options.get("activation", 0)
+    if code not in _CLAMPS:
+        raise node.refuse(f"fused activation {code} is not supported")
+    limits = np.float32(_CLAMPS[code])
+    if not node.quantized():
+        return lambda x: np.clip(x, *limits) if code else x
+    scale, zero = node.scale(node.outputs[0]), node.zero(node.outputs[0])
+    low, high = (int(n) for n in np.clip(round_away(limits / np.float32(scale)) + zero, -128, 127))
+    return lambda x: np.minimum(np.maximum(x + zero, low), high).astype(np.int8)
+
+
+# --- one number at a time -------------------------------------------------------------------------
+
+
+def add(node: Node) -> Kernel:
+    """ADD (TFLite: reference_integer_ops::Add); both terms are brought to one scale with 20 spare bits."""
+    last = finish(node)
+    if not node.quantized():
+        return lambda a, b: last(a + b)
+    sources, result = [node.input(0), node.input(1)], node.outputs[0]
+    largest = 2 * max(node.scale(source) for source in sources)
+    terms = [Multiplier.nearest(node.scale(s) / largest)((_CODES - node.zero(s)) << 20) for s in sources]
+    factor = Multiplier.nearest(largest / (node.scale(result) * 2**20))
+    return lambda a, b: last(factor(_look_up(terms[0], a) + _look_up(terms[1], b)))
+
+
+def mul(node: Node) -> Kernel:
+    """MUL (TFLite: reference_integer_ops::Mul)."""
+    last = finish(node)
+    if not node.quantized():
+        return lambda a, b: last(a * b)
+    first, second, result = node.input(0), node.input(1), node.outputs[0]
+    scale = np.float32(node.scale(first)) * np.float32(node.scale(second)) / np.float32(node.scale(result))
+    factor = Multiplier.nearest(scale)
+    values = [_CODES - node.zero(first), _CODES - node.zero(second)]
+    return lambda a, b: last(factor(_look_up(values[0], a) * _look_up(values[1], b)))
+
+
+def logistic(node: Node) -> Kernel:
+    """LOGISTIC (TFLite: a table from float32, PopulateLookupTable)."""
+
+    def function(x: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return 1 / (1 + np.exp(-x.astype(np.float64)).astype(np.float32))
+
+    return _function(node, function)
+
+
+def tanh(node: Node) -> Kernel:
+    """TANH (TFLite: a table from float32, PopulateLookupTable)."""
+    return _function(node, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))
+
+
+def _function(node: Node, function: Kernel) -> Kernel:
+    """Return the kernel of a float32 function: applied as it is, or as a table of 256 entries."""
+    if not node.quantized():
+        return function
+    source, result = node.input(0), node.outputs[0]
+    x = np.float32(node.scale(source)) * (_CODES - node.zero(source)).astype(np.float32)
+    steps = round_away(function(x) * (np.float32(1) / np.float32(node.scale(result)))) + node.zero(result)
+    table = np.clip(steps, -128, 127).astype(np.int8)
+    return lambda q: _look_up(table, q)
+
+
+def _look_up(table: Array, x: Array) -> Array:
+    """Return an entry of a table of 256 for each int8 number."""
+    return np.take(table, x.view(np.uint8))
+
+
+def softmax(node: Node) -> Kernel:
+    """SOFTMAX over the last axis with beta 1 (TFLite: reference_ops::Softmax)."""
+    if node.quantized():
+        if node.affine(node.outputs[0]) != Quantization((1 / 256,), (-128,), node.affine(node.outputs[0]).axis):
+            raise node.refuse("its output must have scale 1/256 and zero point -128")
+        scale = node.scale(node.input(0))
+        return lambda x: fixedpoint.softmax(x, scale)
+
+    def run(x: Array) -> Array:
+        powers = np.exp(x - x.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+
+    return run
+
+
+def quantize(node: Node) -> Kernel:
+    """QUANTIZE from float32 (TFLite: reference_ops::AffineQuantize) or from another scale (Requantize)."""
+    source, result = node.input(0), node.outputs[0]
+    scale, zero, info = node.scale(result), node.zero(result), _integers(node, result)
+
+    def clip(x: Array) -> Array:
+        return np.clip(x + zero, info.min, info.max).astype(info.dtype)
+
+    if source.dtype == "float32":
+        return lambda x: clip(round_away(x / np.float32(scale)))
+    _integers(node, source)
+    factor, before = Multiplier.nearest(node.scale(source) / scale), node.zero(source)
+    return lambda x: clip(factor(x.astype(np.int64) - before))
+
+
+def dequantize(node: Node) -> Kernel:
+    """DEQUANTIZE to float32 (TFLite: reference_ops::Dequantize)."""
+    source = node.input(0)
+    scale, zero = node.scale(source), node.zero(source)
+    _integers(node, source)
+    return lambda x: (scale * (x.astype(np.int64) - zero)).astype(np.float32)
+
+
+def _integers(node: Node, tensor: Tensor) -> np.iinfo[Any]:
+    if tensor.dtype not in ("int8", "uint8"):
+        raise node.refuse(f"tensors of type {tensor.dtype} are not supported")
+    return np.iinfo(tensor.dtype)
+
+
+# --- along axes -----------------------------------------------------------------------------------
+
+
+def mean(node: Node) -> Kernel:
+    """MEAN (TFLite: reference_ops::QuantizedMeanOrSum)."""
+    keep = bool(node.options["keep_dims"])
+    if not node.quantized():
+        return lambda x, axes: x.mean(tuple(np.ravel(axes)), keepdims=keep)
+    source, result, last = node.input(0), node.outputs[0], finish(node)
+    factor, zero = Multiplier.nearest(node.scale(source) / node.scale(result)), node.zero(source)
+
+    def run(x: Array, axes: Array) -> Array:
+        total = x.sum(tuple(np.ravel(axes)), dtype=np.int64, keepdims=keep)
+        count = x.size // total.size
+        return last(factor.over(count)(total - zero * count))
+
+    return run
+
+
+def split(node: Node) -> Kernel:
+    """SPLIT into equal parts; the axis comes first."""
+    return lambda axis, x: np.split(x, node.options["splits"], int(axis))
+
+
+def concatenation(node: Node) -> Kernel:
+    """CONCATENATION; int8 tensors must share one scale, as in TFLite."""
+    if node.outputs[0].quantization is not None:
+        scales = {node.affine(t).scale + node.affine(t).zero_point for t in (*node.inputs, *node.outputs) if t}
+        if len(scales) != 1:
+            raise node.refuse("its tensors differ in scale or zero point")
+    return lambda *parts: np.concatenate(parts, node.options["axis"])
+
+
+def strided_slice(node: Node) -> Kernel:
+    """STRIDED_SLICE with begin, end and shrink masks."""
+    option = node.options
+    if option["ellipsis_mask"] or option["new_axis_mask"]:
+        raise node.refuse("ellipsis and new-axis masks are not supported")
+
+    def run(x: Array, begin: Array, end: Array, strides: Array) -> Array:
+        index: list[int | slice] = []
+        for axis, (first, stop, step) in enumerate(zip(begin.tolist(), end.tolist(), strides.tolist(), strict=True)):
+            start = None if option["begin_mask"] >> axis & 1 else first
+            until = None if option["end_mask"] >> axis & 1 else stop
+            index.append(first if option["shrink_axis_mask"] >> axis & 1 else slice(start, until, step))
+        return x[tuple(index)]
+
+    return run
+
+
+def reshape(node: Node) -> Kernel:
+    """RESHAPE to the shape that is its second input."""
+    node.input(1)
+    return lambda x, shape: x.reshape(tuple(shape))
+
+
+def pad(node: Node) -> Kernel:
+    """PAD with the number that stands for 0."""
+    zero = node.zero(node.outputs[0]) if node.quantized() else 0
+    return lambda x, widths: np.pad(x, widths, constant_values=zero)

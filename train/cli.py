@@ -1,0 +1,164 @@
+"""``edge-bench models``, ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_runtime import CorpusError
+from edge_runtime.cli import write_json
+
+
+def corpus_option(function: Any) -> Any:
+    """Add ``--corpus``, which defaults to EDGE_BENCH_CORPUS."""
+    return click.option(
+        "--corpus", envvar="EDGE_BENCH_CORPUS", type=click.Path(path_type=Path), help="Folder; or EDGE_BENCH_CORPUS."
+    )(function)
+
+
+def need_corpus(corpus: Path | None) -> Path:
+    """Return the corpus folder or say how to give one."""
+    if corpus is None:
+        raise CorpusError("no corpus given: use --corpus DIR or set EDGE_BENCH_CORPUS")
+    return corpus
+
+
+class Bar:
+    """A progress bar for each stage of the feature cache, on standard error."""
+
+    def __init__(self) -> None:
+        self._name, self._done = "", 0
+        self._bar: Any = None
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Move the bar."""
+        if name != self._name:
+            self._name, self._done = name, 0
+            self._bar = click.progressbar(length=total, label=name, file=click.get_text_stream("stderr"))
+            self._bar.__enter__()
+        self._bar.update(done - self._done)
+        self._done = done
+        if done == total:
+            self._bar.__exit__(None, None, None)
+
+
+@click.command()
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def models(json_file: str | None) -> None:
+    """List the zoo.
+
+    \b
+    Example:
+      edge-bench models --json -
+    """
+    from edge_bench.benchmarks.table import table
+    from edge_runtime.bundle import shipped
+
+    from .models import ZOO
+
+    bundles = shipped()
+    entries = [
+        {
+            "name": e.name, "source": e.source, "parameters": e.parameters, "input": e.input, "output": e.output,
+            "shipped": [b for b in bundles if b.startswith(e.name + "-")],
+        }
+        for e in ZOO.values()
+    ]  # fmt: skip
+    if json_file != "-":
+        rows = [[e["name"], f"{e['parameters']:,}", e["input"], ", ".join(e["shipped"]) or "-", e["source"]]
+                for e in entries]  # fmt: skip
+        click.echo(table(["model", "parameters", "input", "shipped", "source"], rows))
+    if json_file:
+        write_json(json_file, {"schema": "edge-bench/models/1", "models": entries})
+
+
+@click.command()
+@click.argument("config")
+@corpus_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/NAME by default.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
+@click.option("--seed", type=int, help="Instead of the file's.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the metrics; - for standard output.")
+def train(
+    config: str, corpus: Path | None, out: Path | None, cache: Path | None, seed: int | None, json_file: str | None
+) -> None:
+    """Train the network that CONFIG describes: a TOML file or the name of a recipe.
+
+    Writes model.keras, curves.png, metrics.json and checkpoints; run it again to continue after an interruption.
+
+    \b
+    Example:
+      edge-bench train swishnet-slim --corpus ~/corpus
+      edge-bench train my.toml --out runs/mine
+    """
+    from dataclasses import replace
+
+    from .experiment import load, run
+
+    experiment = load(config)
+    if seed is not None:
+        experiment = replace(experiment, seed=seed)
+    folder = out or Path("runs") / Path(config).stem
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    result = run(
+        experiment, need_corpus(corpus), folder, cache=cache, progress=Bar(), say=lambda s: click.echo(s, err=True)
+    )
+    if json_file != "-":
+        click.echo(f"best validation F1 {result['best']['score']:.4f} in epoch {result['best']['epoch']:.0f}: {folder}")
+    if json_file:
+        write_json(json_file, result)
+
+
+@click.command()
+@click.argument("model")
+@corpus_option
+@click.option("--split", default="validation", show_default=True, help="train, validation or test.")
+@click.option("--clips", default="0.5,1,2", show_default=True, help="Clip lengths in seconds.")
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
+@click.option("--log", default="results/test-log.jsonl", show_default=True, help="Looks at the test split go here.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrices as a PNG.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def evaluate(
+    model: str, corpus: Path | None, split: str, clips: str, backend: str, cache: Path | None, log: str,
+    plot: Path | None, json_file: str | None,
+) -> None:  # fmt: skip
+    """Score MODEL (a bundle, a shipped name, or a training's folder) on a split of the corpus.
+
+    Clips overlap by half. Intervals are 95 %, from a bootstrap over groups (speakers, tracks) within each class.
+
+    \b
+    Example:
+      edge-bench evaluate swishnet-slim-int8 --corpus ~/corpus --split test --json test.json
+    """
+    from edge_bench.benchmarks.table import table
+
+    from . import report
+    from .evaluate import evaluate as run_evaluation
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    lengths = [float(part) for part in clips.split(",")]
+    result = run_evaluation(
+        model, need_corpus(corpus), split, clip_s=lengths, backend=backend, cache=cache, log=Path(log), progress=Bar()
+    )
+    rows = []
+    for key, r in result["clips_by_length"].items():
+        low, high = r["intervals"]["macro_f1"]
+        speech = "-" if r["speech_nonspeech"] is None else f"{100 * r['speech_nonspeech']:.2f}"
+        rows.append(
+            [f"{key} s", f"{r['clips']:,}", f"{100 * r['overall']:.2f}", speech, f"{100 * r['macro_f1']:.2f}",
+             f"{100 * low:.1f} to {100 * high:.1f}", *(f"{100 * v:.1f}" for v in r["recall"].values())]
+        )  # fmt: skip
+    if json_file != "-":
+        click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}, percent")
+        header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
+        click.echo(table(header, rows))
+        for row in result["errors"][f"{max(lengths):g}"][:10]:
+            click.echo(f"  {row['errors']} of {row['clips']} clips taken for {row['taken_for']}: {row['file']}")
+    if plot:
+        report.draw_confusions({f"{k} s": r for k, r in result["clips_by_length"].items()}, result["classes"], plot)
+    if json_file:
+        write_json(json_file, result)

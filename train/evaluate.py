@@ -1,0 +1,99 @@
+"""Scores of a bundle or a Keras model on a split of a corpus, at every clip length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime import FrontEndConfig
+from edge_runtime.bundle import read, resolve
+
+from . import corpus, features, report
+from .clips import evaluation_clips
+
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[str, ...], str, Predict]:
+    """Return (front end, classes, name, prediction) of a bundle or of a training folder's ``model.keras``.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        If it is neither.
+    """
+    if path.endswith(".keras") or (Path(path) / "model.keras").is_file():
+        import keras
+
+        from .experiment import read_folder
+        from .fit import predict
+        from .models import swishnet  # noqa: F401 - registers the layers that the file names
+
+        file = Path(path) if path.endswith(".keras") else Path(path) / "model.keras"
+        experiment, _ = read_folder(file.parent)
+        model = keras.models.load_model(file, safe_mode=True)
+        return experiment.front_end, experiment.classes, experiment.model, lambda x: predict(model, x)
+
+    from edge_bench.quantize import convert
+
+    built = read(resolve(path))
+    return built.front_end, built.classes, built.name, lambda x: convert.predict(built, x, backend=backend)
+
+
+def evaluate(
+    path: str,
+    corpus_root: Path,
+    split: str,
+    *,
+    clip_s: Sequence[float] = (0.5, 1.0, 2.0),
+    backend: str = "auto",
+    cache: Path | None = None,
+    log: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Return ``edge-bench/evaluate/1``: scores by clip length with intervals, and the recordings with errors.
+
+    Parameters
+    ----------
+    log : Path, optional
+        A JSON-lines file that every look at the test split is appended to.
+    """
+    config, classes, name, predict = open_model(path, backend)
+    data = corpus.load(corpus_root, classes=classes)
+    plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
+    pool = features.features(data, split, plain, cache=cache, progress=progress)
+    results, errors = {}, {}
+    for seconds in clip_s:
+        clips = evaluation_clips(pool, config, classes, seconds)
+        probabilities = predict(clips.x)
+        key = f"{seconds:g}"
+        results[key] = report.scores(clips, probabilities, classes)
+        names = [r.path.relative_to(data.root).as_posix() for r in pool.recordings]
+        errors[key] = report.errors_by_recording(clips, probabilities, names, classes)[:40]
+    answer = {
+        "schema": "edge-bench/evaluate/1",
+        "model": name,
+        "path": path,
+        "split": split,
+        "corpus": data.revision(),
+        "classes": list(classes),
+        **{k: v for k, v in results[f"{max(clip_s):g}"].items()},
+        "clip_s": max(clip_s),
+        "clips_by_length": results,
+        "errors": errors,
+    }
+    if split == "test" and log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        entry = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": name, "path": path,
+            "corpus": data.revision(), "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
+        }  # fmt: skip
+        with log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+    return answer

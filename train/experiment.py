@@ -1,0 +1,196 @@
+"""An experiment: one TOML file in, a trained network with its curves, metrics and bundles out.
+
+The file names the model, the front end, the augmentation and the training; every key has a default, and an unknown
+key is an error. What comes out lies in one folder: ``model.keras``, ``history.json``, ``curves.png``,
+``metrics.json``, ``experiment.json`` (all that is needed to do it again) and the checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_runtime import ConfigError, FrontEndConfig
+
+from .augment import Augmentation
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parsed file.
+
+    Attributes
+    ----------
+    model : str
+        A name of the zoo.
+    options : dict
+        The model's own options, such as dropout.
+    classes : tuple of str
+    copies : int
+        Augmented copies of each training recording.
+    validation_copies : int
+        Augmented copies of each validation recording; they count in the choice of the best epoch.
+    calibration_clips : int
+        Clips that set the int8 ranges.
+    fit : dict
+        Keys of `edge_bench.train.fit.FitConfig`.
+    """
+
+    model: str = "swishnet-slim"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ("speech", "music", "noise")
+    copies: int = 8
+    validation_copies: int = 2
+    seed: int = 0
+    calibration_clips: int = 500
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Return a dataclass from plain values; lists become tuples, tables nested dataclasses.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key or a value of the wrong kind, with the place in the file.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+    defaults = kind()
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        current = getattr(defaults, key)
+        if isinstance(current, FrontEndConfig):
+            arguments[key] = FrontEndConfig.from_dict(value)
+        elif is_dataclass(current) and isinstance(value, Mapping):
+            arguments[key] = build(type(current), value, f"{where} [{key}]")
+        elif isinstance(current, tuple) and isinstance(value, list):
+            arguments[key] = tuple(value)
+        elif isinstance(current, bool) != isinstance(value, bool) or (
+            isinstance(current, (int, float, str)) and not isinstance(value, (type(current), int))
+        ):
+            raise ConfigError(f"{where}: {key} is {value!r}, expected {type(current).__name__}")
+        else:
+            arguments[key] = value
+    return kind(**arguments)
+
+
+def load(path: str | Path) -> Experiment:
+    """Read an experiment's file, or a recipe of the package by its name (``swishnet-slim``).
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist, is not TOML, or holds an unknown key.
+    """
+    file = Path(path)
+    if not file.is_file() and len(file.parts) == 1:
+        file = RECIPES / f"{file.name.removesuffix('.toml')}.toml"
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise ConfigError(f"{path}: no such file or recipe; recipes are {recipes}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+    return build(Experiment, values, str(path))
+
+
+def run(
+    experiment: Experiment,
+    corpus_root: Path,
+    folder: Path,
+    *,
+    cache: Path | None = None,
+    say: Callable[[str], None] = print,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train, write everything into `folder`, and return the metrics on the validation split.
+
+    A folder with an unfinished training of the same experiment is continued.
+    """
+    from . import corpus, features, models, report
+    from .fit import FitConfig, Fitted, fit, predict, validation_sets
+
+    data = corpus.load(corpus_root, classes=experiment.classes)
+    common: dict[str, Any] = {
+        "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
+    }  # fmt: skip
+    pool = features.features(data, "train", experiment.front_end, copies=experiment.copies, **common)
+    validation = features.features(
+        data, "validation", experiment.front_end, copies=experiment.validation_copies, **common
+    )
+    config = experiment.front_end
+    if not config.mean:
+        config = config.normalised(*features.normalisation(pool))
+    how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+    import keras
+
+    keras.utils.set_random_seed(how.seed)
+    model = models.build(
+        experiment.model, inputs=config.features, classes=len(experiment.classes), **experiment.options
+    )
+    say(
+        f"{experiment.model}: {model.count_params():,} parameters; {len(pool.starts)} training pieces, "
+        f"{len(pool.data) * config.hop_s / 3600:.1f} h with their augmented copies"
+    )
+    fitted: Fitted = fit(model, pool, validation, config, experiment.classes, how, folder, say=say)
+    model.save(folder / "model.keras")
+    best = max(fitted.history, key=lambda row: row["score"])
+    sets = validation_sets(validation, config, experiment.classes, how.clip_s)
+    metrics = {
+        "schema": "edge-bench/train/1",
+        "model": experiment.model,
+        "parameters": model.count_params(),
+        "best": best,
+        "seconds": round(sum(row["seconds"] for row in fitted.history), 1),
+        "validation": {
+            name: report.scores(clips, predict(model, clips.x), experiment.classes, samples=200)
+            for name, clips in sets.items()
+        },
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    description = {
+        "schema": "edge-bench/experiment/1",
+        "experiment": {**asdict(experiment), "front_end": config.to_dict()},
+        "fit": asdict(how),
+        "corpus": {"revision": data.revision(), "attribution": corpus.attribution(data.recordings)},
+        "keras": keras.__version__,
+    }
+    (folder / "experiment.json").write_text(json.dumps(description, indent=1))
+    report.draw_curves(fitted.history, folder / "curves.png")
+    return metrics
+
+
+def read_folder(folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    """Return the experiment (front end with its normalisation) and the whole description of a finished training.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds none.
+    """
+    try:
+        description: dict[str, Any] = json.loads((folder / "experiment.json").read_text())
+        return build(Experiment, description["experiment"], str(folder / "experiment.json")), description
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{folder}: holds no finished training (experiment.json): run edge-bench train first ({error})"
+        ) from None
