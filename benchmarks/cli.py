@@ -21,8 +21,10 @@ COMMANDS = {
     "inspect": "edge_runtime.cli:inspect",
     "verify": "edge_runtime.cli:verify",
     "models": "edge_bench.train.cli:models",
+    "render-midi": "edge_bench.train.cli:render_midi",
     "train": "edge_bench.train.cli:train",
     "evaluate": "edge_bench.train.cli:evaluate",
+    "card": "edge_bench.train.cli:card",
     "quantize": "edge_bench.quantize.cli:quantize",
 }
 

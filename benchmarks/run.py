@@ -58,7 +58,7 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
 
 
 def run(
-    model: Bundle | str, options: RunOptions = RunOptions(), *, say: Callable[[str], None] = lambda _: None  # noqa: B008
+    model: Bundle | str, options: RunOptions = RunOptions(), *, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
     """Benchmark a bundle in fresh processes on sound made on the spot.
 
@@ -100,7 +100,7 @@ def run(
     about["remarks"] = context.remarks(about)
     clips = []
     for clip_s, samples in zip(options.clips, measured["clips"], strict=True):
-        stages = {}
+        stages: dict[str, Any] = {}
         for stage in STAGES:
             colds = [c["cold"][stage] for c in cold[clip_s]]
             if not samples[stage]:

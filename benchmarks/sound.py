@@ -1,4 +1,4 @@
-"""Sound made at run time to measure with: voiced syllables, chords and noise, so that no branch is taken for silence."""
+"""Sound made at run time to measure with: syllables, chords and noise, so that nothing is silent."""
 
 from __future__ import annotations
 

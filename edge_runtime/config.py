@@ -161,9 +161,8 @@ class FrontEndConfig:
         if unknown:
             raise ConfigError(f"front end: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
         try:
-            return cls(
-                **{k: tuple(v) if k in ("mean", "scale") else v for k, v in values.items()}
-            )
+            arguments: dict[str, Any] = {k: tuple(v) if k in ("mean", "scale") else v for k, v in values.items()}
+            return cls(**arguments)
         except TypeError as error:
             raise ConfigError(f"front end: {error}") from None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from .fixedpoint import Array, Multiplier
+from .fixedpoint import Array, Multiplier, round_away
 from .kernels import Kernel, Node, finish
 
 
@@ -112,18 +112,20 @@ def _linear(node: Node, channel_axis: int, sums: Callable[[Array, float], Kernel
     largest = 128 * abs(whole).sum(others).max()
     add = sums(whole.astype(np.float32 if largest < 1 << 24 else np.float64), zero)
     offset = bias - zero * whole.sum(others)
-    factor = Multiplier.nearest(_product_scale(node) / node.scale(node.outputs[0]))
+    factor = _factor(node)
     return lambda x, *_: last(factor(add(x).astype(np.int64) + offset))
 
 
-def _product_scale(node: Node) -> Array:
-    """Return the scale of the products, one a channel or one for all.
+def _factor(node: Node) -> Callable[[Array], Array]:
+    """Return what brings sums of products to the output's scale.
 
-    FULLY_CONNECTED alone multiplies in float32 (TFLite: GetQuantizedConvolutionMultipler), so its bits differ.
+    FULLY_CONNECTED alone does so in float64 (TFLite: reference_integer_ops::FullyConnected with scales).
     """
-    scales = node.affine(node.input(1)).scale
-    kind = np.float32 if node.name == "FULLY_CONNECTED" and len(scales) == 1 else np.float64
-    return (np.array(scales, kind) * kind(node.scale(node.input(0)))).astype(np.float64)
+    products = np.array(node.affine(node.input(1)).scale) * node.scale(node.input(0))
+    scales = products / node.scale(node.outputs[0])
+    if node.name == "FULLY_CONNECTED":
+        return lambda x: round_away(x * scales)
+    return Multiplier.nearest(scales)
 
 
 def conv_2d(node: Node) -> Kernel:
@@ -139,7 +141,8 @@ def conv_2d(node: Node) -> Kernel:
         def run(x: Array) -> Array:
             patches = windows(x, outside)
             flat = patches.reshape(-1, len(matrix)).astype(matrix.dtype, copy=False)
-            return (flat @ matrix).reshape(*patches.shape[:3], outputs)
+            product: Array = flat @ matrix
+            return product.reshape(*patches.shape[:3], outputs)
 
         return run
 
@@ -147,7 +150,7 @@ def conv_2d(node: Node) -> Kernel:
 
 
 def depthwise_conv_2d(node: Node) -> Kernel:
-    """DEPTHWISE_CONV_2D (TFLite: reference_integer_ops::DepthwiseConvPerChannel); filter (1, height, width, outputs)."""
+    """DEPTHWISE_CONV_2D (TFLite: ...::DepthwiseConvPerChannel); filter (1, height, width, outputs)."""
     _, height, width, outputs = node.input(1).shape
     channels = node.input(0).shape[-1]
     if channels < 1 or outputs % channels:
@@ -159,8 +162,9 @@ def depthwise_conv_2d(node: Node) -> Kernel:
 
         def run(x: Array) -> Array:
             patches = windows(x.astype(taps.dtype, copy=False), outside)
-            places = [(i, j) for i in range(height) for j in range(width)]
-            total: Array = sum(patches[:, :, :, i, j, :, None] * taps[i, j] for i, j in places)  # type: ignore[assignment]
+            total = np.zeros((*patches.shape[:3], *taps.shape[2:]), taps.dtype)
+            for i, j in np.ndindex(height, width):
+                total += patches[:, :, :, i, j, :, None] * taps[i, j]
             return total.reshape(*patches.shape[:3], outputs)
 
         return run
@@ -175,7 +179,7 @@ def fully_connected(node: Node) -> Kernel:
         matrix = np.ascontiguousarray(weights.T)
 
         def run(x: Array) -> Array:
-            product = x.reshape(-1, len(matrix)).astype(matrix.dtype, copy=False) @ matrix
+            product: Array = x.reshape(-1, len(matrix)).astype(matrix.dtype, copy=False) @ matrix
             return product.reshape(*x.shape[:-1], -1) if node.options["keep_dims"] else product
 
         return run

@@ -152,7 +152,8 @@ def _graph(model: tflite.Model, signature: str | None) -> tflite.Subgraph:
         raise InterpreterError(f"the model has no signature {signature!r}, it has {sorted(numbers) or 'none'}")
     graph = model.subgraphs[0 if signature is None else numbers[signature]]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise InterpreterError(f"a graph of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, not of one each")
+        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise InterpreterError(f"the graph has {counts}, not one each")
     return graph
 
 

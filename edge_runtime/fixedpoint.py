@@ -34,7 +34,8 @@ def divide_by_power(x: Array, exponent: ArrayLike) -> Array:
 def round_away(x: Array) -> Array:
     """Round to whole numbers in float64, ties away from zero (TFLite: TfLiteRound)."""
     wide = x.astype(np.float64)  # in float32 the sum below could round up to the next whole number
-    return np.trunc(wide + np.copysign(0.5, wide))
+    rounded: Array = np.trunc(wide + np.copysign(0.5, wide))
+    return rounded
 
 
 @dataclass(frozen=True)

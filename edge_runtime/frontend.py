@@ -147,9 +147,7 @@ class FrontEnd:
         self._tables = tables = _tables(config)
         bins = config.fft_length // 2 + 1
         self._padded = np.zeros((BLOCK, config.fft_length), np.float32 if _OWN_PRECISION else np.float64)
-        self._frames = np.zeros((BLOCK, config.frame_length), np.float32)
-        if _OWN_PRECISION:
-            self._frames = self._padded[:, : config.frame_length]
+        self._frames: Float32 = np.zeros((BLOCK, config.frame_length), np.float32)
         self._spectrum = np.empty((BLOCK, bins), np.complex64)
         self._power = np.zeros((BLOCK, bins), np.float32)
         self._mel = np.ones((BLOCK, config.mel_bands), np.float32)
@@ -236,15 +234,15 @@ class FrontEnd:
         count, hop = len(out), config.hop_length
         view = self._cut(first % TILE, count)
         # A view made this way is bounds-checked and five times cheaper than as_strided.
-        framed = np.ndarray(
+        framed: Float32 = np.ndarray(
             (count, config.frame_length), np.float32, samples, (first - offset) * hop * 4, (hop * 4, 4)
         )
         np.multiply(framed, tables.window, out=view.frames)
         for frames, wide, padded, spectrum in view.transforms:
+            wide[...] = frames
             if _OWN_PRECISION:
-                np.fft.rfft(padded, out=spectrum)
+                np.fft.rfft(padded, out=spectrum)  # type: ignore[call-arg, unused-ignore]
             else:
-                wide[...] = frames
                 spectrum[...] = np.fft.rfft(padded)
         np.absolute(view.spectrum, out=view.power)
         np.multiply(view.power, view.power, out=view.power)

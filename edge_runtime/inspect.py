@@ -21,7 +21,7 @@ def operator_macs(graph: Subgraph, operator: Operator) -> int:
 
 
 def _operators(graph: Subgraph) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     counted: set[int] = set()
     for operator in graph.operators:
         constants = [t for i in operator.inputs if i >= 0 and (t := graph.tensors[i]).data is not None]
@@ -78,6 +78,11 @@ def inspect_bundle(bundle: Bundle) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _end(end: dict[str, Any]) -> str:
+    quantised = f" scale {end['scale']:.6g} zero {end['zero_point']}" if "scale" in end else ""
+    return f"{end['dtype']} {tuple(end['shape'])}{quantised}"
+
+
 def render(report: dict[str, Any]) -> str:
     """Return the report as text for people."""
     front = report["front_end"]
@@ -92,11 +97,9 @@ def render(report: dict[str, Any]) -> str:
         f"receptive field {report['receptive_field_s']:g} s; {report['golden_vectors']} golden vectors",
     ]
     for key, form in report["forms"].items():
-        ends = " -> ".join(
-            f"{e['dtype']} {tuple(e['shape'])}" + (f" scale {e['scale']:.6g} zero {e['zero_point']}" if "scale" in e else "")
-            for e in (form["input"], form["output"])
+        lines.append(
+            f"{key}: {_end(form['input'])} -> {_end(form['output'])}, {form['macs']:,} multiply-accumulates"
         )
-        lines.append(f"{key}: {ends}, {form['macs']:,} multiply-accumulates")
     lines.append("")
     lines.append(f"{'operator':18s} {'output':>20s} {'MACs':>10s} {'share':>6s} {'bytes':>7s}")
     for row in report["operators"]:

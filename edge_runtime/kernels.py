@@ -87,7 +87,7 @@ def finish(node: Node) -> Callable[[Array], Array]:
     code = node.options.get("activation", 0)
     if code not in _CLAMPS:
         raise node.refuse(f"fused activation {code} is not supported")
-    limits = np.float32(_CLAMPS[code])
+    limits = np.array(_CLAMPS[code], np.float32)
     if not node.quantized():
         return lambda x: np.clip(x, *limits) if code else x
     scale, zero = node.scale(node.outputs[0]), node.zero(node.outputs[0])
@@ -127,7 +127,8 @@ def logistic(node: Node) -> Kernel:
 
     def function(x: Array) -> Array:
         with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-x.astype(np.float64)).astype(np.float32))
+            powers: Array = np.exp(-x.astype(np.float64)).astype(np.float32)
+        return 1 / (1 + powers)
 
     return _function(node, function)
 
@@ -150,20 +151,22 @@ def _function(node: Node, function: Kernel) -> Kernel:
 
 def _look_up(table: Array, x: Array) -> Array:
     """Return an entry of a table of 256 for each int8 number."""
-    return np.take(table, x.view(np.uint8))
+    entries: Array = table.take(x.view(np.uint8))
+    return entries
 
 
 def softmax(node: Node) -> Kernel:
     """SOFTMAX over the last axis with beta 1 (TFLite: reference_ops::Softmax)."""
     if node.quantized():
-        if node.affine(node.outputs[0]) != Quantization((1 / 256,), (-128,), node.affine(node.outputs[0]).axis):
+        if (node.scale(node.outputs[0]), node.zero(node.outputs[0])) != (1 / 256, -128):
             raise node.refuse("its output must have scale 1/256 and zero point -128")
         scale = node.scale(node.input(0))
         return lambda x: fixedpoint.softmax(x, scale)
 
     def run(x: Array) -> Array:
-        powers = np.exp(x - x.max(-1, keepdims=True))
-        return powers / powers.sum(-1, keepdims=True)
+        powers: Array = np.exp(x - x.max(-1, keepdims=True))
+        total: Array = powers.sum(-1, keepdims=True)
+        return powers / total
 
     return run
 

@@ -14,6 +14,7 @@ from edge_bench.train.clips import evaluation_clips
 from edge_bench.train.experiment import read_folder
 from edge_bench.train.fit import predict as predict_keras
 from edge_runtime import ConfigError, FrontEndConfig
+from edge_runtime.bundle import write_aside
 from edge_runtime.metrics import evaluate
 
 from . import convert
@@ -51,7 +52,8 @@ def quantize(
     config = experiment.front_end
     plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
     model = keras.models.load_model(folder / "model.keras", safe_mode=True)
-    data = corpus.load(corpus_root, classes=experiment.classes)
+    extra = [Path(path) for path in description["corpus"]["extra"]]
+    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
 
     # the train pool that the training used, so that no feature is computed twice
     pool = features.features(
@@ -59,7 +61,7 @@ def quantize(
         cache=cache, progress=progress,
     )  # fmt: skip
     clips = evaluation_clips(pool.only(copy=min(1, experiment.copies)), config, experiment.classes, 2.0)
-    names = [pool.recordings[int(i)].path.relative_to(data.root).as_posix() for i in clips.recording]
+    names = [pool.recordings[int(i)].name for i in clips.recording]
     calibration = convert.sample_clips(clips.x, names, experiment.calibration_clips, seed=experiment.seed)
 
     validation = features.features(data, "validation", plain, cache=cache, progress=progress)
@@ -90,7 +92,7 @@ def quantize(
             }
         good = all(r["drop"] <= max_drop for r in by_length.values())
         if good:
-            with convert.bundle.write_aside(target) as aside:
+            with write_aside(target) as aside:
                 aside.write_bytes(Path(draft.path).read_bytes())
     return {
         "schema": "edge-bench/quantize/1",

@@ -29,16 +29,17 @@ def need_corpus(corpus: Path | None) -> Path:
 class Bar:
     """A progress bar for each stage of the feature cache, on standard error."""
 
+    _bar: Any
+
     def __init__(self) -> None:
         self._name, self._done = "", 0
-        self._bar: Any = None
 
     def __call__(self, name: str, done: int, total: int) -> None:
         """Move the bar."""
         if name != self._name:
             self._name, self._done = name, 0
-            self._bar = click.progressbar(length=total, label=name, file=click.get_text_stream("stderr"))
-            self._bar.__enter__()
+            bar: Any = click.progressbar(length=total, label=name, file=click.get_text_stream("stderr"))  # type: ignore[operator]
+            self._bar = bar.__enter__()
         self._bar.update(done - self._done)
         self._done = done
         if done == total:
@@ -60,7 +61,7 @@ def models(json_file: str | None) -> None:
     from .models import ZOO
 
     bundles = shipped()
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "name": e.name, "source": e.source, "parameters": e.parameters, "input": e.input, "output": e.output,
             "shipped": [b for b in bundles if b.startswith(e.name + "-")],
@@ -78,13 +79,15 @@ def models(json_file: str | None) -> None:
 @click.command()
 @click.argument("config")
 @corpus_option
+@click.option("--extra", multiple=True, type=click.Path(path_type=Path), help="A folder to add, see render-midi.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/NAME by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--seed", type=int, help="Instead of the file's.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the metrics; - for standard output.")
 def train(
-    config: str, corpus: Path | None, out: Path | None, cache: Path | None, seed: int | None, json_file: str | None
-) -> None:
+    config: str, corpus: Path | None, extra: tuple[Path, ...], out: Path | None, cache: Path | None, seed: int | None,
+    json_file: str | None,
+) -> None:  # fmt: skip
     """Train the network that CONFIG describes: a TOML file or the name of a recipe.
 
     Writes model.keras, curves.png, metrics.json and checkpoints; run it again to continue after an interruption.
@@ -104,8 +107,9 @@ def train(
     folder = out or Path("runs") / Path(config).stem
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     result = run(
-        experiment, need_corpus(corpus), folder, cache=cache, progress=Bar(), say=lambda s: click.echo(s, err=True)
-    )
+        experiment, need_corpus(corpus), folder, extra=extra, cache=cache, progress=Bar(),
+        say=lambda s: click.echo(s, err=True),
+    )  # fmt: skip
     if json_file != "-":
         click.echo(f"best validation F1 {result['best']['score']:.4f} in epoch {result['best']['epoch']:.0f}: {folder}")
     if json_file:
@@ -162,3 +166,60 @@ def evaluate(
         report.draw_confusions({f"{k} s": r for k, r in result["clips_by_length"].items()}, result["classes"], plot)
     if json_file:
         write_json(json_file, result)
+
+
+@click.command("render-midi")
+@corpus_option
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the WAV files.")
+@click.option("--variants", default=3, show_default=True, help="Renderings of each file.")
+@click.option("--seconds", default=20.0, show_default=True, help="Length of a rendering, at most.")
+def render_midi(corpus: Path | None, out: Path, variants: int, seconds: float) -> None:
+    """Play the corpus' midi/ folder with many instruments into a folder that train takes as --extra.
+
+    Needs Debian's fluidsynth and fluid-soundfont-gm, and the extra [midi].
+
+    \b
+    Example:
+      edge-bench render-midi --corpus ~/corpus --out ~/midi-wav
+      edge-bench train swishnet-slim --corpus ~/corpus --extra ~/midi-wav
+    """
+    from .midi import render_folder
+
+    count = render_folder(need_corpus(corpus), out, variants=variants, seconds=seconds, progress=Bar())
+    click.echo(f"{count} renderings: {out}")
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True)
+@corpus_option
+@click.option("--extra", multiple=True, type=click.Path(path_type=Path), help="As given to train.")
+@click.option("--evaluation", multiple=True, type=click.Path(path_type=Path), help="JSON of edge-bench evaluate.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="The Markdown file; standard output by default.")
+def card(
+    bundles: tuple[str, ...], corpus: Path | None, extra: tuple[Path, ...], evaluation: tuple[Path, ...],
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Write the model card of BUNDLES (one network in several precisions): figures, limits, data, attribution.
+
+    \b
+    Example:
+      edge-bench card swishnet-slim-int8 swishnet-slim-float32 --evaluation results/slim-int8-test.json -o card.md
+    """
+    import json
+
+    from edge_runtime.bundle import read
+
+    from .card import write_card
+    from .corpus import load
+
+    try:
+        evaluations = [json.loads(path.read_text()) for path in evaluation]
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"--evaluation: {error}") from None
+    if not evaluations:
+        raise CorpusError("a card without figures is none: give --evaluation FILE")
+    text = write_card([read(name) for name in bundles], load(need_corpus(corpus), extra=extra), evaluations)
+    if out:
+        out.write_text(text)
+    else:
+        click.echo(text, nl=False)

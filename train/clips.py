@@ -82,7 +82,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         batch: int = 256,
         steps: int = 200,
         seed: int = 0,
-        masking: Masking = Masking(),  # noqa: B008 - a frozen value
+        masking: Masking = Masking(),
         mixup: float = 0.0,
         smoothing: float = 0.0,
         source_power: float = 0.5,

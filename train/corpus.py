@@ -43,6 +43,8 @@ class Recording:
     licence : str
     seconds : float
         0 when the table does not tell.
+    name : str
+        Path below the corpus folder.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Recording:
     source: str = ""
     licence: str = ""
     seconds: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,15 @@ class Corpus:
     def revision(self) -> str:
         """Return a short fingerprint of file names, labels and splits (sha256, 12 digits)."""
         text = "\n".join(
-            f"{r.path.relative_to(self.root).as_posix()},{r.label},{r.split},{r.group}"
-            for r in sorted(self.recordings, key=lambda r: r.path)
+            f"{r.name},{r.label},{r.split},{r.group}" for r in sorted(self.recordings, key=lambda r: r.name)
         )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def load(root: str | Path, *, classes: Sequence[str] = ("speech", "music", "noise")) -> Corpus:
-    """Read a corpus folder.
+def load(
+    root: str | Path, *, classes: Sequence[str] = ("speech", "music", "noise"), extra: Sequence[Path] = ()
+) -> Corpus:
+    """Read a corpus folder and, if given, others that are added to it.
 
     Parameters
     ----------
@@ -96,6 +100,8 @@ def load(root: str | Path, *, classes: Sequence[str] = ("speech", "music", "nois
         Folder in one of the two layouts above.
     classes : sequence of str
         Class names in the order of the network's outputs; a plain tree may hold others, which are an error.
+    extra : sequence of path
+        More folders, such as the one that `edge_bench.train.midi` renders.
 
     Raises
     ------
@@ -103,14 +109,17 @@ def load(root: str | Path, *, classes: Sequence[str] = ("speech", "music", "nois
         For a missing folder, table or file, an unknown class or split, or a group in two splits.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise CorpusError(f"{root}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
-    table = root / "SOURCES.csv"
-    recordings = _read_table(root, table) if table.is_file() else _read_tree(root)
-    if not recordings:
-        raise CorpusError(
-            f"{root}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)})"
-        )
+    recordings = []
+    for folder in (root, *map(Path, extra)):
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
+        table = folder / "SOURCES.csv"
+        found = _read_table(folder, table) if table.is_file() else _read_tree(folder)
+        if not found:
+            raise CorpusError(
+                f"{folder}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)})"
+            )
+        recordings += found
     _check(root, recordings, classes)
     return Corpus(root, tuple(recordings), tuple(classes))
 
@@ -136,7 +145,7 @@ def _read_table(root: Path, table: Path) -> list[Recording]:
         recordings.append(
             Recording(
                 path, row["class"], row["split"], row["group"],
-                row.get("source_repo") or row["group"].split("/")[0], row.get("licence") or "", seconds,
+                row.get("source_repo") or row["group"].split("/")[0], row.get("licence") or "", seconds, row["file"],
             )
         )
     return recordings
@@ -148,7 +157,9 @@ def _read_tree(root: Path) -> list[Recording]:
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
             below = path.relative_to(root)
             group = below.parent.as_posix() if len(below.parts) > 2 else below.with_suffix("").as_posix()
-            recordings.append(Recording(path, below.parts[0], split_of(group), group, below.parts[0]))
+            recordings.append(
+                Recording(path, below.parts[0], split_of(group), group, below.parts[0], name=below.as_posix())
+            )
     return recordings
 
 

@@ -46,6 +46,23 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
     return built.front_end, built.classes, built.name, lambda x: convert.predict(built, x, backend=backend)
 
 
+def markdown_table(evaluations: Sequence[dict[str, Any]]) -> str:
+    """Return the scores of several evaluations as one Markdown table, a row for each model and clip length."""
+    classes = evaluations[0]["classes"]
+    header = ["model", "split", "clip", "clips", "overall", "speech/non-speech", "class-average F1", "95 %"]
+    header += [f"{name} recall" for name in classes]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for e in evaluations:
+        for key, r in e["clips_by_length"].items():
+            low, high = r["intervals"]["macro_f1"]
+            speech = "-" if r["speech_nonspeech"] is None else f"{100 * r['speech_nonspeech']:.2f}"
+            cells = [e["model"], e["split"], f"{key} s", f"{r['clips']:,}", f"{100 * r['overall']:.2f}", speech,
+                     f"{100 * r['macro_f1']:.2f}", f"{100 * low:.1f} to {100 * high:.1f}",
+                     *(f"{100 * r['recall'][name]:.1f}" for name in classes)]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def evaluate(
     path: str,
     corpus_root: Path,
@@ -74,7 +91,7 @@ def evaluate(
         probabilities = predict(clips.x)
         key = f"{seconds:g}"
         results[key] = report.scores(clips, probabilities, classes)
-        names = [r.path.relative_to(data.root).as_posix() for r in pool.recordings]
+        names = [r.name for r in pool.recordings]
         errors[key] = report.errors_by_recording(clips, probabilities, names, classes)[:40]
     answer = {
         "schema": "edge-bench/evaluate/1",
@@ -83,7 +100,7 @@ def evaluate(
         "split": split,
         "corpus": data.revision(),
         "classes": list(classes),
-        **{k: v for k, v in results[f"{max(clip_s):g}"].items()},
+        **results[f"{max(clip_s):g}"],
         "clip_s": max(clip_s),
         "clips_by_length": results,
         "errors": errors,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +118,7 @@ def run(
     corpus_root: Path,
     folder: Path,
     *,
+    extra: Sequence[Path] = (),
     cache: Path | None = None,
     say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
@@ -129,7 +130,7 @@ def run(
     from . import corpus, features, models, report
     from .fit import FitConfig, Fitted, fit, predict, validation_sets
 
-    data = corpus.load(corpus_root, classes=experiment.classes)
+    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
     common: dict[str, Any] = {
         "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
     }  # fmt: skip
@@ -171,7 +172,11 @@ def run(
         "schema": "edge-bench/experiment/1",
         "experiment": {**asdict(experiment), "front_end": config.to_dict()},
         "fit": asdict(how),
-        "corpus": {"revision": data.revision(), "attribution": corpus.attribution(data.recordings)},
+        "corpus": {
+            "revision": data.revision(),
+            "extra": [str(path) for path in extra],
+            "attribution": corpus.attribution(data.recordings),
+        },
         "keras": keras.__version__,
     }
     (folder / "experiment.json").write_text(json.dumps(description, indent=1))

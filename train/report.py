@@ -66,7 +66,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     rate = left.twinx()
     rate.plot(epochs, [row["rate"] for row in history], color="tab:gray", linewidth=0.8)
     rate.set(ylabel="learning rate (gray)", yscale="log")
-    names = [k for k in history[0] if k.endswith("s") and k[0].isdigit() or "augmented" in k]
+    names = [k for k in history[0] if (k.endswith("s") and k[0].isdigit()) or "augmented" in k]
     for name in names:
         right.plot(epochs, [100 * row[name] for row in history], linewidth=1, label=name,
                    linestyle="--" if "augmented" in name else "-")  # fmt: skip

@@ -27,15 +27,13 @@ class ModelEntry:
     options: dict[str, Any]
 
 
+SWISHNET = "Hussain & Haque 2018, arXiv 1812.00149"
+
 ZOO = {
     entry.name: entry
     for entry in (
-        ModelEntry(
-            "swishnet-slim", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 5483, "20 MFCC", "3 classes", {"width": 1}
-        ),
-        ModelEntry(
-            "swishnet-wide", "swishnet", "Hussain & Haque 2018, arXiv 1812.00149", 18267, "20 MFCC", "3 classes", {"width": 2}
-        ),
+        ModelEntry("swishnet-slim", "swishnet", SWISHNET, 5483, "20 MFCC", "3 classes", {"width": 1}),
+        ModelEntry("swishnet-wide", "swishnet", SWISHNET, 18267, "20 MFCC", "3 classes", {"width": 2}),
     )
 }
 

@@ -48,7 +48,7 @@ class SwishNetConfig:
 
 
 @keras.saving.register_keras_serializable(package="edge_bench")
-class PadToStride(layers.Layer):
+class PadToStride(layers.Layer):  # type: ignore[misc]
     """Precede a clip with mean frames so that its last frame is the last sample of every block.
 
     Input shape (batch, time, channels), output shape (batch, padded_frames(time), channels).
@@ -91,7 +91,7 @@ def _strided(x, filters: int, stride: int, name: str):  # type: ignore[no-untype
     return gated, x[:, 2::stride]
 
 
-def build(config: SwishNetConfig = SwishNetConfig()) -> keras.Model:  # noqa: B008 - a frozen value
+def build(config: SwishNetConfig = SwishNetConfig()) -> keras.Model:
     """Return the network: (batch, time, inputs) to (batch, classes) probabilities.
 
     The layer ``logits`` holds the head's output before pooling, (batch, instants, classes), and ``pooled_logits``
