@@ -66,3 +66,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except edge_runtime.errors.EdgeBenchError as error:
         click.echo(f"edge-bench: {error}", err=True)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("edge_bench", "edge_runtime", ""):
+            raise
+        click.echo(f"edge-bench: this command needs {package}: pip install 'edge-bench[train]'", err=True)
+        sys.exit(2)

@@ -39,6 +39,20 @@ def dequantise(q: NDArray[Any], scale: float, zero_point: int) -> Float32:
     return (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
+def padded(clips: Float32, frames: int) -> Float32:
+    """Return clips (n, frames, features) behind zeros, so that they have `frames` frames."""
+    return np.pad(clips, ((0, 0), (frames - clips.shape[1], 0), (0, 0)))
+
+
+def predict(bundle: Bundle, clips: Float32, *, backend: str = "auto") -> Float32:
+    """Return a bundle's probabilities for normalised clips of one length, shape (clips, classes)."""
+    session = Session(bundle.flatbuffer, frames=bundle.padded_frames(clips.shape[1]), backend=backend)
+    x = padded(clips, session.input_shape[2])
+    q = quantise(x, *session.input_quantization, session.input_dtype)
+    raw = np.concatenate([session.run(clip[None, None]) for clip in q])
+    return dequantise(raw, *session.output_quantization)
+
+
 @dataclass(frozen=True)
 class ClipResult:
     """The answer for one clip.

@@ -39,6 +39,11 @@ class Windows:
         """Return a view (batch, rows, columns, taps along height, taps along width, channels) of an image.
 
         `fill` is what lies outside the image when the padding is 'same'.
+
+        Raises
+        ------
+        ValueError
+            If the filter is larger than the image.
         """
         reach = [(n - 1) * d + 1 for n, d in zip(self.taps, self.dilations, strict=True)]
         if self.same:
@@ -119,7 +124,8 @@ def _linear(node: Node, channel_axis: int, sums: Callable[[Array, float], Kernel
 def _factor(node: Node) -> Callable[[Array], Array]:
     """Return what brings sums of products to the output's scale.
 
-    FULLY_CONNECTED alone does so in float64 (TFLite: reference_integer_ops::FullyConnected with scales).
+    FULLY_CONNECTED alone does so in float64 (TFLite: reference_integer_ops::FullyConnected with scales; up to
+    tflite-runtime 2.14 it took the multiplier too, and some results differed by one).
     """
     products = np.array(node.affine(node.input(1)).scale) * node.scale(node.input(0))
     scales = products / node.scale(node.outputs[0])

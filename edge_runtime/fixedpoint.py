@@ -105,11 +105,10 @@ def softmax(x: Array, scale: float) -> Array:
     """
     factor = Multiplier.nearest(min(scale * 2.0**26, 2.0**31 - 1))
     left = int(factor.exponent)
-    smallest = -int(np.floor(31 * 2.0**26 / 2.0**left))  # below it an exponent would not fit
+    lowest = -int(31 * 2.0**26 / 2.0**left)  # an exponent further below the largest would not fit, and counts as 0
     difference = x.astype(np.int64) - x.max(-1, keepdims=True)
-    kept = difference >= smallest
-    powers = exp_on_negative(doubling_high(np.maximum(difference, smallest) << left, factor.mantissa))
-    total = np.where(kept, divide_by_power(powers, 12), 0).sum(-1, keepdims=True)
-    inverse, bits = reciprocal(total, 12)
+    kept = difference >= lowest
+    powers = np.where(kept, exp_on_negative(doubling_high(difference << left, factor.mantissa)), 0)
+    inverse, bits = reciprocal(divide_by_power(powers, 12).sum(-1, keepdims=True), 12)
     steps = divide_by_power(doubling_high(powers, inverse), bits + 23) - 128
-    return np.where(kept, np.clip(steps, -128, 127), -128).astype(np.int8)
+    return np.clip(steps, -128, 127).astype(np.int8)

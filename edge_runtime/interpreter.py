@@ -10,9 +10,7 @@ import importlib
 import os
 import platform
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, InterpreterError
+from .quiet import quiet_stderr
 
 Array = NDArray[Any]
 
@@ -50,25 +49,6 @@ class Nodes:
     partitions: int
 
 
-@contextmanager
-def _quiet() -> Iterator[Callable[[], str]]:
-    """Keep what the C++ side prints on standard error ("INFO: Created ...") from the user; it may be asked for."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-
-        def said() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace").strip()
-
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
 def _install_hint() -> str:
     machine, version = platform.machine(), sys.version_info
     here = f"Python {version.major}.{version.minor} on {machine}"
@@ -86,7 +66,7 @@ def _load(backend: str) -> tuple[Any, str]:
     module_name, package, _ = _MODULES[backend]
     if backend == "tf.lite":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet():
+    with quiet_stderr():
         module = importlib.import_module(module_name)
     version = getattr(sys.modules[package], "__version__", "") or getattr(module, "__version__", "")
     if not version:
@@ -110,7 +90,7 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
             failures.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
         options: dict[str, Any] = {"model_content": flatbuffer, "num_threads": threads}
-        with _quiet() as said:
+        with quiet_stderr() as said:
             try:
                 if delegate is not None:
                     options["experimental_delegates"] = [_delegate(name, delegate)]
@@ -123,7 +103,8 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
                 raise InterpreterError(f"{name} {version} refuses the model: {error} {said()}".strip()) from None
             except Exception as error:  # SystemError beside a numpy it was not built for, and worse
                 failures.append(f"{name} {version}: {type(error).__name__}: {str(error).splitlines()[0]}")
-    raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {_install_hint()}")
+    hint = _install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
+    raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {hint}")
 
 
 def _resolver_type(backend: str) -> Any:
@@ -199,7 +180,7 @@ class Session:
         self._in = int(details["index"])
         shape = [int(n) for n in details["shape"]]
         try:
-            with _quiet():
+            with quiet_stderr():
                 if frames is not None and frames != shape[2]:
                     shape[2] = frames
                     self._interpreter.resize_tensor_input(self._in, shape)
@@ -266,7 +247,7 @@ class SignatureSession:
     ) -> None:
         self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, True)
         try:
-            with _quiet():
+            with quiet_stderr():
                 self._runner = self._interpreter.get_signature_runner(key)
                 (self._in, details), *_ = self._runner.get_input_details().items()
                 (self._out, result), *_ = self._runner.get_output_details().items()

@@ -1,4 +1,4 @@
-"""TFLite's operators in numpy: int8 equal to its reference kernels bit for bit, and float32.
+"""TFLite's operators in numpy: int8 equal to the reference kernels of TensorFlow 2.21 bit for bit, and float32.
 
 An int8 tensor stands for ``scale * (q - zero_point)``. A function named after an operator prepares its `Kernel`: it
 folds weights, scales and zero points once. Images are (batch, height, width, channels).
@@ -156,7 +156,7 @@ def _look_up(table: Array, x: Array) -> Array:
 
 
 def softmax(node: Node) -> Kernel:
-    """SOFTMAX over the last axis with beta 1 (TFLite: reference_ops::Softmax)."""
+    """SOFTMAX over the last axis (TFLite: reference_ops::Softmax); beta is 1, as converters write it."""
     if node.quantized():
         if (node.scale(node.outputs[0]), node.zero(node.outputs[0])) != (1 / 256, -128):
             raise node.refuse("its output must have scale 1/256 and zero point -128")

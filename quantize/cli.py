@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_bench.train.cli import Bar, corpus_option, need_corpus
+from edge_bench.train.cli import Bar, corpus_option, import_tensorflow, need_corpus
 from edge_runtime.cli import write_json
 
 
@@ -31,10 +31,9 @@ def quantize(
     Example:
       edge-bench quantize runs/swishnet-slim --corpus ~/corpus --out swishnet-slim-int8.tflite
     """
-    import os
     import sys
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_tensorflow()
     from edge_bench.benchmarks.table import table
 
     from .prove import quantize as prove

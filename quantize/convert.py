@@ -6,7 +6,6 @@ The calibration set is a fixed, seeded list of training clips, named in the bund
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 
 import edge_runtime
 from edge_runtime import ConfigError, FrontEndConfig, bundle, tflite
-from edge_runtime.classify import dequantise, make_golden, quantise
-from edge_runtime.interpreter import Session
+from edge_runtime.classify import make_golden, padded
 
 from .forms import two_forms
 from .fuse import fuse
@@ -57,11 +55,6 @@ class Calibration:
             "sha256": hashlib.sha256(self.clips.tobytes()).hexdigest(),
             "recordings": sorted(set(self.names)),
         }
-
-
-def padded(clips: Float32, frames: int) -> Float32:
-    """Return clips (n, frames, features) behind zeros, so that they have `frames` frames."""
-    return np.pad(clips, ((0, 0), (frames - clips.shape[1], 0), (0, 0)))
 
 
 def convert(model: keras.Model, *, precision: str, calibration: Calibration | None = None) -> bytes:
@@ -163,21 +156,7 @@ def golden_waveforms(sample_rate: int, *, seed: int = 0) -> list[NDArray[np.int1
     return [np.round(w / np.abs(w).max() * 12000).astype(np.int16) for w in (voice, noise)]
 
 
-def predict(built: bundle.Bundle, clips: Float32, *, backend: str = "auto") -> Float32:
-    """Return a bundle's probabilities for normalised clips of one length, shape (clips, classes)."""
-    session = Session(built.flatbuffer, frames=built.padded_frames(clips.shape[1]), backend=backend)
-    x = padded(clips, session.input_shape[2])
-    q = quantise(x, *session.input_quantization, session.input_dtype)
-    raw = np.concatenate([session.run(clip[None, None]) for clip in q])
-    return dequantise(raw, *session.output_quantization)
-
-
 def sample_clips(clips: Float32, names: Sequence[str], count: int, *, seed: int = 0) -> Calibration:
     """Return `count` of the clips, chosen by the seed; all when there are fewer."""
     order = np.random.default_rng(seed).permutation(len(clips))[:count]
     return Calibration(np.ascontiguousarray(clips[order]), tuple(names[i] for i in order))
-
-
-def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up messages off the terminal; call before it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

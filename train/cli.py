@@ -10,6 +10,7 @@ import click
 
 from edge_runtime import CorpusError
 from edge_runtime.cli import write_json
+from edge_runtime.quiet import quiet_stderr
 
 
 def corpus_option(function: Any) -> Any:
@@ -24,6 +25,13 @@ def need_corpus(corpus: Path | None) -> Path:
     if corpus is None:
         raise CorpusError("no corpus given: use --corpus DIR or set EDGE_BENCH_CORPUS")
     return corpus
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without its start-up messages."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        import tensorflow  # noqa: F401
 
 
 class Bar:
@@ -105,7 +113,7 @@ def train(
     if seed is not None:
         experiment = replace(experiment, seed=seed)
     folder = out or Path("runs") / Path(config).stem
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_tensorflow()
     result = run(
         experiment, need_corpus(corpus), folder, extra=extra, cache=cache, progress=Bar(),
         say=lambda s: click.echo(s, err=True),
@@ -121,13 +129,14 @@ def train(
 @corpus_option
 @click.option("--split", default="validation", show_default=True, help="train, validation or test.")
 @click.option("--clips", default="0.5,1,2", show_default=True, help="Clip lengths in seconds.")
+@click.option("--gain", default=0.0, show_default=True, help="Change the level of everything by so many dB.")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--log", default="results/test-log.jsonl", show_default=True, help="Looks at the test split go here.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrices as a PNG.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def evaluate(
-    model: str, corpus: Path | None, split: str, clips: str, backend: str, cache: Path | None, log: str,
+    model: str, corpus: Path | None, split: str, clips: str, gain: float, backend: str, cache: Path | None, log: str,
     plot: Path | None, json_file: str | None,
 ) -> None:  # fmt: skip
     """Score MODEL (a bundle, a shipped name, or a training's folder) on a split of the corpus.
@@ -138,16 +147,17 @@ def evaluate(
     Example:
       edge-bench evaluate swishnet-slim-int8 --corpus ~/corpus --split test --json test.json
     """
+    import_tensorflow()
     from edge_bench.benchmarks.table import table
 
     from . import report
     from .evaluate import evaluate as run_evaluation
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     lengths = [float(part) for part in clips.split(",")]
     result = run_evaluation(
-        model, need_corpus(corpus), split, clip_s=lengths, backend=backend, cache=cache, log=Path(log), progress=Bar()
-    )
+        model, need_corpus(corpus), split, clip_s=lengths, gain_db=gain, backend=backend, cache=cache, log=Path(log),
+        progress=Bar(),
+    )  # fmt: skip
     rows = []
     for key, r in result["clips_by_length"].items():
         low, high = r["intervals"]["macro_f1"]
@@ -157,7 +167,8 @@ def evaluate(
              f"{100 * low:.1f} to {100 * high:.1f}", *(f"{100 * v:.1f}" for v in r["recall"].values())]
         )  # fmt: skip
     if json_file != "-":
-        click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}, percent")
+        level = f", level {gain:+g} dB" if gain else ""
+        click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}{level}, percent")
         header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
         click.echo(table(header, rows))
         for row in result["errors"][f"{max(lengths):g}"][:10]:

@@ -55,14 +55,18 @@ def source_weights(pool: Pool, classes: Sequence[str], *, power: float = 0.5) ->
 
 @dataclass(frozen=True)
 class Masking:
-    """SpecAugment on cepstra (Park et al. 2019): spans of time replaced by mean frames, and a level shift.
+    """Changes made on cepstra, new for every batch.
 
-    A change of level by g dB moves the zeroth coefficient by ``g * sqrt(mel_bands)`` and nothing else.
+    SpecAugment (Park et al. 2019): spans of time are replaced by mean frames. Level: a gain of g dB moves the zeroth
+    coefficient by ``g * sqrt(mel_bands)`` and nothing else. Tone: a gain of ``a cos(pi k (m + 1/2) / mel_bands)`` dB
+    over the bands m, as a microphone or a room has, moves coefficient k by ``a * sqrt(mel_bands / 2)``; a is drawn
+    with standard deviation ``tone_db / sqrt(k)``.
     """
 
     spans: int = 1
     longest: int = 25
     level_db: float = 6.0
+    tone_db: float = 0.0
 
 
 class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -132,6 +136,10 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if self._masking.level_db:
             shift = rng.uniform(-1, 1, (batch, 1)) * self._masking.level_db
             x[:, :, 0] += (shift * np.sqrt(self._config.mel_bands) * self._scale[0]).astype(np.float32)
+        if self._masking.tone_db:
+            k = np.arange(1, x.shape[2])
+            size_k = self._masking.tone_db * np.sqrt(self._config.mel_bands / 2 / k) * self._scale[1:]
+            x[:, :, 1:] += (rng.standard_normal((batch, 1, len(k))) * size_k).astype(np.float32)
         for _ in range(self._masking.spans):
             width = rng.integers(0, self._masking.longest + 1, batch)
             start = size - (rng.random(batch) * frames).astype(np.int64)

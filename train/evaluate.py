@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_runtime import FrontEndConfig
 from edge_runtime.bundle import read, resolve
+from edge_runtime.classify import predict as predict_bundle
 
 from . import corpus, features, report
 from .clips import evaluation_clips
@@ -40,10 +41,8 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
         model = keras.models.load_model(file, safe_mode=True)
         return experiment.front_end, experiment.classes, experiment.model, lambda x: predict(model, x)
 
-    from edge_bench.quantize import convert
-
     built = read(resolve(path))
-    return built.front_end, built.classes, built.name, lambda x: convert.predict(built, x, backend=backend)
+    return built.front_end, built.classes, built.name, lambda x: predict_bundle(built, x, backend=backend)
 
 
 def markdown_table(evaluations: Sequence[dict[str, Any]]) -> str:
@@ -69,6 +68,7 @@ def evaluate(
     split: str,
     *,
     clip_s: Sequence[float] = (0.5, 1.0, 2.0),
+    gain_db: float = 0.0,
     backend: str = "auto",
     cache: Path | None = None,
     log: Path | None = None,
@@ -78,13 +78,15 @@ def evaluate(
 
     Parameters
     ----------
+    gain_db : float
+        Level change of every recording.
     log : Path, optional
         A JSON-lines file that every look at the test split is appended to.
     """
     config, classes, name, predict = open_model(path, backend)
     data = corpus.load(corpus_root, classes=classes)
     plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
-    pool = features.features(data, split, plain, cache=cache, progress=progress)
+    pool = features.features(data, split, plain, gain_db=gain_db, cache=cache, progress=progress)
     results, errors = {}, {}
     for seconds in clip_s:
         clips = evaluation_clips(pool, config, classes, seconds)
@@ -100,6 +102,7 @@ def evaluate(
         "split": split,
         "corpus": data.revision(),
         "classes": list(classes),
+        "gain_db": gain_db,
         **results[f"{max(clip_s):g}"],
         "clip_s": max(clip_s),
         "clips_by_length": results,
@@ -109,7 +112,7 @@ def evaluate(
         log.parent.mkdir(parents=True, exist_ok=True)
         entry = {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": name, "path": path,
-            "corpus": data.revision(), "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
+            "corpus": data.revision(), "gain_db": gain_db, "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
         }  # fmt: skip
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")

@@ -150,21 +150,23 @@ def _read_wave(path: str) -> NDArray[np.int16]:
     return np.round(np.clip(remove_silence(samples), -1, 1) * 32767).astype(np.int16)
 
 
-_worker: tuple[Pool, Pool | None, FrontEnd, Augmentation, int] | None = None
+_worker: tuple[Pool, Pool | None, FrontEnd, Augmentation, int, float] | None = None
 
 
-def _start_worker(waves: Pool, noises: Pool | None, config: FrontEndConfig, how: Augmentation, seed: int) -> None:
+def _start_worker(
+    waves: Pool, noises: Pool | None, config: FrontEndConfig, how: Augmentation, seed: int, gain_db: float
+) -> None:
     global _worker  # a process pool hands its state to its tasks this way
-    _worker = (waves, noises, FrontEnd(config), how, seed)
+    _worker = (waves, noises, FrontEnd(config), how, seed, gain_db)
 
 
 def _features_of(task: tuple[int, int]) -> tuple[int, int, Float32]:
     assert _worker is not None
-    waves, noises, front_end, how, seed = _worker
+    waves, noises, front_end, how, seed, gain_db = _worker
     piece, copy = task
     number = int(waves.recording[piece])
     recording = waves.recordings[number]
-    x = waves.piece(piece).astype(np.float32) / np.float32(32768)
+    x = waves.piece(piece).astype(np.float32) * np.float32(10 ** (gain_db / 20) / 32768)
     if copy and noises is not None and len(x) > 400:
         name = zlib.crc32(f"{recording.group}/{recording.path.name}".encode())
         rng = np.random.default_rng([seed, name, copy])
@@ -184,6 +186,7 @@ def features(
     copies: int = 0,
     augmentation: Augmentation | None = None,
     seed: int = 0,
+    gain_db: float = 0.0,
     cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Pool:
@@ -196,12 +199,15 @@ def features(
     copies : int
         Augmented copies of each recording. Noise for mixing comes from the same split, so validation never meets
         the training noises.
+    gain_db : float
+        Level change of everything, to see how a network stands it. Nothing is clipped.
     """
     how = augmentation or Augmentation()
     waves = waveforms(corpus, split, cache=cache, progress=progress)
     parts = {
         "corpus": corpus.revision(), "split": split, "front_end": config.key(), "copies": copies,
         "augmentation": asdict(how) if copies else None, "seed": seed if copies else 0,
+        **({"gain_db": gain_db} if gain_db else {}),
     }
     folder = (cache or default_cache()) / _name("features", parts)
     if not folder.is_dir():
@@ -217,7 +223,7 @@ def features(
 
         def pieces() -> Iterator[tuple[int, int, Float32]]:
             with ProcessPoolExecutor(
-                os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed)
+                os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed, gain_db)
             ) as workers:
                 for i, done in enumerate(workers.map(_features_of, tasks, chunksize=16)):
                     if progress:
