@@ -90,6 +90,8 @@ class Executor:
         source, result = graph.tensors[self._in], graph.tensors[self._out]
         self.input_quantization, self.output_quantization = _pair(source), _pair(result)
         self._steps = [_prepare(graph, operator) for operator in graph.operators]
+        if self._out not in {self._in, *(i for step in self._steps for i in step.outputs)}:
+            raise InterpreterError(f"no operator writes the graph's output, tensor {self._out}")
         used = {i for step in self._steps for i in step.inputs if i >= 0}
         values = {i: kernels.constant(graph.tensors[i]) for i in used}
         self._constants = {i: value for i, value in values.items() if value is not None}

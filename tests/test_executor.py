@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -512,6 +513,15 @@ def test_unknown_operators_and_types_are_named() -> None:
     differing = [T((2, 2), scale=0.1), T((2, 2), scale=0.2, data=np.zeros((2, 2))), T((4, 2), scale=0.1)]
     with pytest.raises(InterpreterError, match="operator CONCATENATION: its tensors differ in scale"):
         Executor(Op("CONCATENATION", differing[:2], differing[2:], table="ConcatenationOptions").build())
+
+
+@needs_tensorflow
+def test_an_output_that_no_operator_writes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tflite.read(CASES["tanh"](np.random.default_rng(0), "int8").build())
+    graph = dataclasses.replace(model.subgraphs[0], operators=())
+    monkeypatch.setattr(tflite, "read", lambda _: dataclasses.replace(model, subgraphs=(graph,)))
+    with pytest.raises(InterpreterError, match="no operator writes the graph's output, tensor 1"):
+        Executor(b"")
 
 
 @settings(max_examples=40, deadline=None)

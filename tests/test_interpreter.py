@@ -295,13 +295,21 @@ def test_the_message_names_what_to_install(
     monkeypatch.setattr(interpreter.platform, "machine", lambda: machine)
     monkeypatch.setattr(interpreter.sys, "version_info", Version(version))
     monkeypatch.setattr(importlib, "import_module", failing(ImportError("No module named it"), *BACKENDS))
-    for backend in ("auto", *BACKENDS):
-        with pytest.raises(InterpreterError) as caught:
-            Session(model, backend=backend)
-        text = str(caught.value)
-        assert wanted in text and f"Python {version[0]}.{version[1]} on {machine}" in text and "\n" not in text
-        for name in BACKENDS if backend == "auto" else (backend,):
-            assert name in text
+    with pytest.raises(InterpreterError) as caught:
+        Session(model)
+    text = str(caught.value)
+    assert wanted in text and f"Python {version[0]}.{version[1]} on {machine}" in text and "\n" not in text
+    assert all(name in text for name in BACKENDS)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_asked_for_names_its_own_package(
+    model: bytes, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setattr(importlib, "import_module", failing(ImportError("No module named it"), *BACKENDS))
+    with pytest.raises(InterpreterError, match=f"{backend}: No module named it.*pip install ") as caught:
+        Session(model, backend=backend)
+    assert interpreter._MODULES[backend][2] in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [
@@ -370,8 +378,6 @@ def test_what_others_print_is_still_printed(model: bytes, capfd: pytest.CaptureF
     assert capfd.readouterr().err == "before\nafter\n"
 
 
-@pytest.mark.xfail(strict=True, reason="_quiet needs a temporary folder and an open standard error: a board with a read-only file "
-                   "system, or a daemon, has neither")  # fmt: skip
 @pytest.mark.parametrize("without", ["temporary folder", "standard error"])
 def test_quiet_on_a_bare_board(bundles: dict[str, Path], without: str) -> None:
     code = """

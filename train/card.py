@@ -42,8 +42,8 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "",
         f"{config.sample_rate} Hz mono. {config.coefficients} MFCC from {config.mel_bands} mel bands "
         f"({config.fmin:g} to {config.fmax:g} Hz), {1000 * config.frame_length / config.sample_rate:g} ms frames every "
-        f"{1000 * config.hop_s:g} ms; the whole configuration and its normalisation are in the bundle. Level is handled "
-        f"by training: copies at {experiment['augmentation']['level_dbfs'][0]:g} to "
+        f"{1000 * config.hop_s:g} ms; the whole configuration, normalisation included, is in the bundle. Level is left "
+        f"to the training: copies at {experiment['augmentation']['level_dbfs'][0]:g} to "
         f"{experiment['augmentation']['level_dbfs'][1]:g} dBFS and a random shift of the zeroth coefficient of "
         f"{fit['masking']['level_db']:g} dB.",
         "",

@@ -112,7 +112,8 @@ def evaluate(
         log.parent.mkdir(parents=True, exist_ok=True)
         entry = {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": name, "path": path,
-            "corpus": data.revision(), "gain_db": gain_db, "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
+            "corpus": data.revision(), "gain_db": gain_db,
+            "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
         }  # fmt: skip
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
