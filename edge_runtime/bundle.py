@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ from .errors import BundleError, ConfigError
 
 SCHEMA = "edge-bench/bundle/1"
 LARGEST_FILE = 1 << 28
-LARGEST_PART = 1 << 24
+LARGEST_PART = 1 << 24  # bytes of all parts together
+MOST_PARTS = 256
 MODELS = Path(__file__).parent / "models"
 
 Array = NDArray[Any]
@@ -209,8 +210,11 @@ def resolve(name: str | Path) -> Path:
         If there is neither such a file nor such a shipped bundle.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise BundleError(f"{str(path)[:80]}: {getattr(error, 'strerror', None) or error}") from None
     shipped_path = MODELS / f"{path.name.removesuffix('.tflite')}.tflite"
     if len(path.parts) == 1 and shipped_path.is_file():
         return shipped_path
@@ -250,8 +254,10 @@ def parse(data: bytes, *, what: str = "bundle") -> Bundle:
     """Verify the bytes of a bundle; see `read`."""
     if len(data) < 16 or data[4:8] != tflite.MAGIC:
         raise BundleError(f"{what}: is not a .tflite model (no TFL3 mark at byte 4)")
-    parts = _unzip(data, what)
+    parts, begin = _unzip(data, what)
     info = _info(parts, what)
+    if begin != info["model_bytes"]:
+        raise BundleError(f"{what}: the zip begins at byte {begin}, not behind the model: altered file")
     flatbuffer = data[: int(info["model_bytes"])]
     parts["model.tflite"] = flatbuffer
     sums = info["parts"]
@@ -265,22 +271,31 @@ def parse(data: bytes, *, what: str = "bundle") -> Bundle:
     return bundle
 
 
-def _unzip(data: bytes, what: str) -> dict[str, bytes]:
-    parts = {}
+def _unzip(data: bytes, what: str) -> tuple[dict[str, bytes], int]:
+    """Return the parts by name and where the zip begins."""
+    parts: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist():
-                if entry.file_size > LARGEST_PART or entry.compress_type not in (0, 8):
-                    raise BundleError(f"{what}: part {entry.filename} is too large or oddly compressed")
+            entries = archive.infolist()
+            if len(entries) > MOST_PARTS or sum(entry.file_size for entry in entries) > LARGEST_PART:
+                raise BundleError(f"{what}: its parts are too many or too large")
+            if archive.comment:
+                raise BundleError(f"{what}: the zip has a comment, which no checksum covers: altered file")
+            for entry in entries:
+                if entry.compress_type not in (0, 8):
+                    raise BundleError(f"{what}: part {entry.filename} is oddly compressed")
                 with archive.open(entry) as file:
-                    parts[entry.filename] = file.read(LARGEST_PART)
+                    parts[entry.filename] = file.read(entry.file_size)
+            begin = min((entry.header_offset for entry in entries), default=-1)
     except BundleError:
         raise
     except Exception as error:  # zipfile raises a dozen types on damaged archives, zlib.error and others
         raise BundleError(
             f"{what}: a .tflite without a readable bundle part ({error}); it was cut short, or never was a bundle"
         ) from None
-    return parts
+    if not data.endswith(b"\0\0") or data[-22:-18] != b"PK\5\6":
+        raise BundleError(f"{what}: something follows the zip: altered file")
+    return parts, begin
 
 
 def _info(parts: Mapping[str, bytes], what: str) -> dict[str, Any]:
@@ -300,10 +315,14 @@ def _info(parts: Mapping[str, bytes], what: str) -> dict[str, Any]:
     for key, kind in wanted.items():
         if not isinstance(info.get(key), kind):
             raise BundleError(f"{what}: bundle.json has no {key} of type {kind.__name__}")
-    if not info["classes"] or not all(isinstance(c, str) for c in info["classes"]):
-        raise BundleError(f"{what}: bundle.json names no classes")
+    names = info["classes"]
+    if not names or not all(isinstance(c, str) for c in names) or len(set(names)) != len(names):
+        raise BundleError(f"{what}: bundle.json must name its classes, each once")
     if not (0 < info["stride"] <= info["receptive_field"] <= 1 << 16):
         raise BundleError(f"{what}: stride and receptive field make no sense")
+    missing = sorted({field.name for field in fields(FrontEndConfig)} - set(info["front_end"]))
+    if missing:
+        raise BundleError(f"{what}: the front end's {missing[0]} is missing")
     try:
         FrontEndConfig.from_dict(info["front_end"])
     except ConfigError as error:
@@ -318,7 +337,7 @@ def _golden(parts: Mapping[str, bytes], what: str) -> tuple[Golden, ...]:
         if pieces[0] != "golden" or len(pieces) != 3:
             continue
         try:
-            array = np.load(io.BytesIO(data), allow_pickle=False)
+            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)  # type: ignore[no-untyped-call]
         except Exception as error:  # a damaged header raises almost anything
             raise BundleError(f"{what}: {name} is damaged: {error}") from None
         vectors.setdefault(pieces[1], {})[pieces[2].removesuffix(".npy")] = array
@@ -328,6 +347,11 @@ def _golden(parts: Mapping[str, bytes], what: str) -> tuple[Golden, ...]:
         missing = {"waveform", "features", "input"} - set(arrays)
         if missing or not outputs:
             raise BundleError(f"{what}: golden vector {number} has no {', '.join(sorted(missing)) or 'output'}")
+        sound, shapes = arrays["waveform"], [arrays[k].ndim for k in ("waveform", "features", "input")]
+        if sound.dtype != np.int16 or not sound.size or shapes != [1, 2, 4]:
+            raise BundleError(f"{what}: golden vector {number} has arrays of a wrong shape or type")
+        if not all(key.isdecimal() and 0 < int(key) < 10_000 for key in outputs):
+            raise BundleError(f"{what}: golden vector {number} has an output for no number of frames")
         found.append(Golden(arrays["waveform"], arrays["features"], arrays["input"], outputs))
     return tuple(found)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bundle import Bundle, Golden, read
-from .errors import AudioError, BundleError, ConfigError
-from .frontend import FrontEnd, as_samples
+from .errors import AudioError, BundleError, ConfigError, InterpreterError
+from .frontend import FrontEnd, as_samples, check_samples
 from .interpreter import Session
 
 Float32 = NDArray[np.float32]
@@ -119,7 +119,7 @@ class Classifier:
             )
         self.clip_s = clip_s
         self.samples = round(clip_s * config.sample_rate)
-        self.session = Session(
+        self._session: Session | None = Session(
             self.bundle.flatbuffer,
             frames=self.bundle.padded_frames(self.frames),
             backend=backend,
@@ -140,8 +140,21 @@ class Classifier:
         self.close()
 
     def close(self) -> None:
-        """Let go of the interpreter's memory."""
-        del self.session
+        """Let go of the interpreter's memory; the object cannot be used afterwards."""
+        self._session = None
+
+    @property
+    def session(self) -> Session:
+        """The interpreter.
+
+        Raises
+        ------
+        InterpreterError
+            If the classifier was closed.
+        """
+        if self._session is None:
+            raise InterpreterError("this classifier is closed; make a new one")
+        return self._session
 
     def network_input(self, features: Float32) -> NDArray[Any]:
         """Return the network's input for a clip's features: quantised, behind mean frames where there is room.
@@ -172,9 +185,10 @@ class Classifier:
                 f"recording has {len(x)} samples, at least {config.frame_length} "
                 f"({config.frame_length / config.sample_rate * 1000:g} ms) are needed"
             )
-        hop = self.samples if hop_s is None else round(hop_s * config.sample_rate)
-        if hop < 1:
+        check_samples(x)  # the whole, so that the message counts from the recording's start
+        if hop_s is not None and not 1 / config.sample_rate <= hop_s <= 1e6:
             raise ConfigError(f"hop is {hop_s} s, must be above 0")
+        hop = self.samples if hop_s is None else round(hop_s * config.sample_rate)
         rate = config.sample_rate
         for start in range(0, max(len(x) - self.samples, 0) + 1, hop):
             piece = x[start : start + self.samples]
@@ -228,7 +242,7 @@ def make_golden(bundle: Bundle, waveform: NDArray[np.int16], *, clip_frames: tup
     outputs = {}
     features, first = np.empty(0, np.float32), np.empty(0)
     rate = bundle.front_end.sample_rate
-    for frames in clip_frames:
+    for frames in sorted(clip_frames):
         n = bundle.front_end.samples(frames)
         with Classifier(bundle, clip_s=n / rate) as classifier:
             own = classifier.front_end(np.resize(waveform, n))
@@ -245,23 +259,22 @@ def check_golden(bundle: Bundle, *, backend: str = "auto") -> GoldenReport:
     Raises
     ------
     BundleError
-        If the bundle has no golden vector.
+        If the bundle has no golden vector, or one that does not fit the model.
     """
     if not bundle.golden:
         raise BundleError(f"{bundle.path}: has no golden vectors")
     worst = [0.0, 0.0, 0.0]
     rate = bundle.front_end.sample_rate
     for vector in bundle.golden:
-        for i, (frames, output) in enumerate(vector.outputs.items()):
+        for number, frames in enumerate(sorted(vector.outputs, key=int)):
             n = bundle.front_end.samples(int(frames))
             with Classifier(bundle, clip_s=n / rate, backend=backend) as classifier:
                 features = classifier.front_end(np.resize(vector.waveform, n))
-                if i == 0:
-                    fed = classifier.network_input(features)
+                fed = classifier.network_input(features)
+                if number == 0:  # the features and the input that are kept are those of the shortest clip
                     worst[0] = max(worst[0], _distance(features, vector.features))
                     worst[1] = max(worst[1], _distance(fed, vector.input))
-                got = classifier.session.run(classifier.network_input(features))
-                worst[2] = max(worst[2], _distance(got, output))
+                worst[2] = max(worst[2], _distance(classifier.session.run(fed), vector.outputs[frames]))
     return GoldenReport(len(bundle.golden), *worst)
 
 

@@ -86,8 +86,9 @@ class FrontEndConfig:
                 raise ConfigError(f"front end: {name} is {getattr(self, name)!r}, must be one of {allowed}")
         for name in ("sample_rate", "frame_length", "hop_length", "fft_length", "mel_bands", "coefficients"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1 << 20:
-                raise ConfigError(f"front end: {name} is {value!r}, must be a whole number above 0")
+            largest = {"sample_rate": 1 << 20, "mel_bands": 1024, "coefficients": 1024}.get(name, 1 << 14)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
+                raise ConfigError(f"front end: {name} is {value!r}, must be a whole number from 1 to {largest}")
         if self.frame_length > self.fft_length:
             raise ConfigError(
                 f"front end: frame_length {self.frame_length} is above fft_length {self.fft_length}"
@@ -96,19 +97,30 @@ class FrontEndConfig:
             raise ConfigError(
                 f"front end: hop_length {self.hop_length} is above frame_length {self.frame_length}"
             )
+        if self.mel_bands > self.fft_length:
+            raise ConfigError(f"front end: {self.mel_bands} mel bands from an FFT of {self.fft_length}")
+        for name in ("fmin", "fmax", "power_floor"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) > 1e300:
+                raise ConfigError(f"front end: {name} is {value!r}, must be a number")
+            # a float whatever was given, so that equal configurations have equal keys
+            object.__setattr__(self, name, float(value))
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
             raise ConfigError(
                 f"front end: fmin {self.fmin} and fmax {self.fmax} must satisfy "
                 f"0 <= fmin < fmax <= {self.sample_rate / 2} Hz"
             )
-        if not (math.isfinite(self.power_floor) and self.power_floor > 0):
-            raise ConfigError(f"front end: power_floor is {self.power_floor!r}, must be above 0")
+        if not 1e-30 <= self.power_floor <= 1e30:
+            raise ConfigError(f"front end: power_floor is {self.power_floor!r}, must be from 1e-30 to 1e30")
         if self.kind == "mfcc" and self.coefficients > self.mel_bands:
             raise ConfigError(
                 f"front end: {self.coefficients} coefficients cannot come from {self.mel_bands} mel bands"
             )
         for name in ("mean", "scale"):
-            values = tuple(float(v) for v in getattr(self, name))
+            try:
+                values = tuple(float(v) for v in getattr(self, name))
+            except (TypeError, ValueError, OverflowError):
+                raise ConfigError(f"front end: {name} holds something that is no number") from None
             object.__setattr__(self, name, values)
             if values and len(values) != self.features:
                 raise ConfigError(f"front end: {name} has {len(values)} values for {self.features} features")
@@ -116,6 +128,10 @@ class FrontEndConfig:
                 raise ConfigError(f"front end: {name} holds a value that is not finite")
         if bool(self.mean) != bool(self.scale):
             raise ConfigError("front end: mean and scale go together")
+        if not all(self.scale):
+            raise ConfigError("front end: a scale of 0 would lose its feature")
+        if self.mean and self.kind == "power":
+            raise ConfigError("front end: the power spectrum takes no normalisation")
 
     @property
     def features(self) -> int:
@@ -163,7 +179,7 @@ class FrontEndConfig:
         try:
             arguments: dict[str, Any] = {k: tuple(v) if k in ("mean", "scale") else v for k, v in values.items()}
             return cls(**arguments)
-        except TypeError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"front end: {error}") from None
 
     def key(self) -> str:

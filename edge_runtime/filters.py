@@ -47,7 +47,7 @@ def mel_filters(config: FrontEndConfig) -> Float64:
 
     With ``mel_norm='slaney'`` each triangle has unit area in hertz.
     """
-    bins = np.linspace(0, config.sample_rate / 2, config.fft_length // 2 + 1)
+    bins = np.arange(config.fft_length // 2 + 1) * (config.sample_rate / config.fft_length)
     lowest, highest = hz_to_mel(np.array([config.fmin, config.fmax]), config.mel_scale).tolist()
     edges_mel = np.linspace(lowest, highest, config.mel_bands + 2)
     edges = mel_to_hz(edges_mel, config.mel_scale)

@@ -82,11 +82,13 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
         raise ConfigError(f"backend {backend!r} is unknown, must be auto or one of {', '.join(BACKENDS)}")
     if threads < 1:
         raise ConfigError(f"threads is {threads}, must be at least 1")
+    if delegate is not None and not os.path.isfile(delegate):
+        raise ConfigError(f"delegate {delegate}: no such file; give the path of a shared library")
     failures = []
     for name in BACKENDS if backend == "auto" else (backend,):
         try:
             interpreter_class, version = _load(name)
-        except (ImportError, OSError, AttributeError) as error:
+        except Exception as error:  # a broken installation raises whatever it likes
             failures.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
         options: dict[str, Any] = {"model_content": flatbuffer, "num_threads": threads}
@@ -100,7 +102,13 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
                 return name, version, interpreter_class(**options)
             except ValueError as error:
                 # the backend works and refuses this model (or delegate): the next one would hide that
-                raise InterpreterError(f"{name} {version} refuses the model: {error} {said()}".strip()) from None
+                what = "delegate or the model" if delegate else "model"
+                why = " ".join(f"{error} {said()}".split())
+                if name == "tflite-runtime" and "tensorflow" in sys.modules:
+                    why += " (TensorFlow is loaded in this process and its symbols get in the way: use another process)"
+                raise InterpreterError(f"{name} {version} refuses the {what}: {why}") from None
+            except _DelegateError as error:
+                raise InterpreterError(f"delegate {delegate}: {name} {version} cannot load it: {error}") from None
             except Exception as error:  # SystemError beside a numpy it was not built for, and worse
                 failures.append(f"{name} {version}: {type(error).__name__}: {str(error).splitlines()[0]}")
     hint = _install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
@@ -113,10 +121,14 @@ def _resolver_type(backend: str) -> Any:
 
 
 def _delegate(backend: str, path: str) -> Any:
-    if not os.path.isfile(path):
-        raise ConfigError(f"delegate {path}: no such file; give the path of a shared library")
+    import ctypes
+
     module = importlib.import_module(_MODULES[backend][0])
-    return (module.lite.experimental if backend == "tf.lite" else module).load_delegate(path)
+    try:
+        ctypes.CDLL(path)  # LiteRT's own loader leaves a broken object behind for a file that is no library
+        return (module.lite.experimental if backend == "tf.lite" else module).load_delegate(path)
+    except (OSError, ValueError) as error:
+        raise _DelegateError(" ".join(str(error).split())) from None
 
 
 def available(flatbuffer: bytes) -> dict[str, str]:
@@ -129,6 +141,10 @@ def available(flatbuffer: bytes) -> dict[str, str]:
             continue
         found[name] = session.version
     return found
+
+
+class _DelegateError(Exception):
+    """A shared library that is no delegate."""
 
 
 class Session:
@@ -186,7 +202,8 @@ class Session:
                     self._interpreter.resize_tensor_input(self._in, shape)
                 self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise InterpreterError(f"{self.backend} {self.version} cannot run this model: {error}") from None
+            why = " ".join(str(error).split())
+            raise InterpreterError(f"{self.backend} {self.version} cannot run this model: {why}") from None
         result = self._interpreter.get_output_details()[0]
         self._out = int(result["index"])
         self.input_shape = tuple(shape)

@@ -99,6 +99,8 @@ def evaluate(truth: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> 
     classes : sequence of str
         Names in the order of the labels.
     """
+    if len(set(classes)) != len(classes):
+        raise ConfigError(f"class names must differ: {', '.join(classes)}")
     matrix = confusion_matrix(truth, predicted, len(classes))
     hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     f1 = f1_scores(matrix)
@@ -140,6 +142,8 @@ def bootstrap_confusions(
     """
     a, b = validate(truth, predicted, classes)
     g = np.asarray(groups)
+    if g.shape != a.shape:
+        raise ConfigError(f"groups have shape {g.shape}, expected one for each of {len(a)} clips")
     rng = np.random.default_rng(seed)
     total = np.zeros((samples, classes, classes))
     for label in range(classes):

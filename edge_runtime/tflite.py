@@ -98,13 +98,20 @@ class Model:
 class _Table:
     """A flatbuffer table: fields by number, each optional."""
 
-    def __init__(self, buffer: memoryview, at: int) -> None:
-        self._buffer, self._at = buffer, at
+    def __init__(self, buffer: memoryview, at: int, budget: list[int]) -> None:
+        self._buffer, self._at, self._budget = buffer, at, budget
+        self._spend(1)
         self._vtable = at - struct.unpack_from("<i", buffer, at)[0]
         if self._vtable < 0:
             raise BundleError("a table points before the file's start")
         size = struct.unpack_from("<H", buffer, self._vtable)[0]
         self._fields = (size - 4) // 2
+
+    def _spend(self, effort: int) -> None:
+        """Count what reading costs: offsets may point to one place many times over, and a small file must stay cheap."""
+        self._budget[0] -= effort
+        if self._budget[0] < 0:
+            raise BundleError("it lists more than its size allows")
 
     def _field(self, number: int) -> int:
         if number >= self._fields:
@@ -122,7 +129,7 @@ class _Table:
 
     def table(self, field: int) -> _Table | None:
         at = self._target(field)
-        return _Table(self._buffer, at) if at else None
+        return _Table(self._buffer, at, self._budget) if at else None
 
     def _vector(self, field: int, item: int) -> tuple[int, int]:
         at = self._target(field)
@@ -131,6 +138,7 @@ class _Table:
         count = int(struct.unpack_from("<I", self._buffer, at)[0])
         if count * item > len(self._buffer) - at - 4:
             raise BundleError(f"a list of {count} items does not fit into the file")
+        self._spend(count * item // 16)
         return at + 4, count
 
     def numbers(self, field: int, form: str) -> tuple[Any, ...]:
@@ -149,7 +157,9 @@ class _Table:
         found = []
         for i in range(count):
             place = at + 4 * i
-            found.append(_Table(self._buffer, place + struct.unpack_from("<I", self._buffer, place)[0]))
+            found.append(
+                _Table(self._buffer, place + struct.unpack_from("<I", self._buffer, place)[0], self._budget)
+            )
         return found
 
 
@@ -201,7 +211,7 @@ def size_of(data: bytes | memoryview) -> int:
     if start != 0 or end - size < 0:
         raise BundleError("the appended zip does not fit the file: it was cut or something was inserted")
     first = bytes(view[end - size : end - size + 46])
-    if first[:4] != b"PK\x01\x02":
+    if first[:4] != b"PK\x01\x02" or len(first) < 46:
         return len(view)
     return int(struct.unpack_from("<I", first, 42)[0])
 
@@ -233,7 +243,8 @@ def read(data: bytes | memoryview, *, what: str = "model") -> Model:
 
 
 def _read(view: memoryview) -> Model:
-    root = _Table(view, struct.unpack_from("<I", view, 0)[0])
+    # an honest table takes a dozen bytes somewhere, also where equal ones are stored once and listed often
+    root = _Table(view, struct.unpack_from("<I", view, 0)[0], [1000 + len(view) // 2])
     version = root.number(0, "I")
     if version != 3:
         raise BundleError(f"schema version {version}, expected 3")

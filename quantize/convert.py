@@ -20,15 +20,18 @@ import edge_runtime
 from edge_runtime import ConfigError, FrontEndConfig, bundle, tflite
 from edge_runtime.classify import make_golden, padded
 
+from .bias import correct_biases
 from .forms import two_forms
 from .fuse import fuse
 from .graph import clip_function
+from .ranges import correct_ranges
 
 Float32 = NDArray[np.float32]
 
 RECEPTIVE_FIELD = 108
 STRIDE = 48
 DENSE_BLOCK = 512
+INPUT_LIMIT = 5.0  # standard deviations; a wider int8 range would spend its steps on rare outliers
 CLIP_FRAMES = (48, 98, 198)
 PRECISIONS = ("float32", "int8")
 
@@ -76,22 +79,28 @@ def convert(model: keras.Model, *, precision: str, calibration: Calibration | No
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown, must be one of {', '.join(PRECISIONS)}")
     frames = RECEPTIVE_FIELD + 2 * STRIDE
-    # the second argument only keeps the function's owner alive; the weights are constants
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([clip_function(fuse(model), frames)], tf.Module())
-    if precision == "int8":
-        if calibration is None or not len(calibration.clips):
-            raise ConfigError("int8 needs calibration clips")
+    # weights are constants of the function; the second argument only keeps its owner alive
+    function, owner = clip_function(fuse(model), frames), tf.Module()
+    exact = tf.lite.TFLiteConverter.from_concrete_functions([function], owner).convert()
+    if precision == "float32":
+        return two_forms(exact, block_frames=DENSE_BLOCK, receptive_field=RECEPTIVE_FIELD)
+    if calibration is None or not len(calibration.clips):
+        raise ConfigError("int8 needs calibration clips")
+    clips = np.clip(padded(calibration.clips, frames), -INPUT_LIMIT, INPUT_LIMIT)
 
-        def samples() -> Iterator[list[Float32]]:
-            for clip in padded(calibration.clips, frames):
-                yield [clip[None, None]]
+    def samples() -> Iterator[list[Float32]]:
+        for clip in clips:
+            yield [clip[None, None]]
 
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-    return two_forms(converter.convert(), block_frames=DENSE_BLOCK, receptive_field=RECEPTIVE_FIELD)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    quantised = correct_ranges(converter.convert())
+    quantised = correct_biases(quantised, exact, clips)
+    return two_forms(quantised, block_frames=DENSE_BLOCK, receptive_field=RECEPTIVE_FIELD)
 
 
 def export(
@@ -156,7 +165,22 @@ def golden_waveforms(sample_rate: int, *, seed: int = 0) -> list[NDArray[np.int1
     return [np.round(w / np.abs(w).max() * 12000).astype(np.int16) for w in (voice, noise)]
 
 
-def sample_clips(clips: Float32, names: Sequence[str], count: int, *, seed: int = 0) -> Calibration:
-    """Return `count` of the clips, chosen by the seed; all when there are fewer."""
-    order = np.random.default_rng(seed).permutation(len(clips))[:count]
-    return Calibration(np.ascontiguousarray(clips[order]), tuple(names[i] for i in order))
+def sample_clips(
+    sets: Sequence[tuple[Float32, Sequence[str]]], count: int, *, seed: int = 0
+) -> Calibration:
+    """Return `count` clips, the same number of each set, shuffled.
+
+    Parameters
+    ----------
+    sets : sequence of (clips, names)
+        Clips of one length, (n, frames, features), and the recording of each. A short clip stands behind more padding
+        than a long one, so ranges and biases that serve all lengths need all lengths.
+    """
+    rng = np.random.default_rng(seed)
+    clips, names = [], []
+    for x, recordings in sets:
+        chosen = rng.permutation(len(x))[: max(1, count // len(sets))]
+        clips.append(padded(x[chosen], RECEPTIVE_FIELD + 2 * STRIDE))
+        names += [recordings[i] for i in chosen]
+    order = rng.permutation(len(names))
+    return Calibration(np.concatenate(clips)[order], tuple(names[i] for i in order))

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from edge_bench.train import corpus, features
+from edge_bench.train import corpus, features, models
 from edge_bench.train.clips import evaluation_clips
 from edge_bench.train.experiment import read_folder
 from edge_bench.train.fit import predict as predict_keras
@@ -52,18 +50,19 @@ def quantize(
     experiment, description = read_folder(folder)
     config = experiment.front_end
     plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
-    model = keras.models.load_model(folder / "model.keras", safe_mode=True)
+    model = models.load(folder / "model.keras")
     extra = [Path(path) for path in description["corpus"]["extra"]]
     data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
 
-    # the train pool that the training used, so that no feature is computed twice
     pool = features.features(
-        data, "train", plain, copies=experiment.copies, augmentation=experiment.augmentation, seed=experiment.seed,
+        data, "train", plain, copies=1, augmentation=experiment.augmentation, seed=experiment.seed,
         cache=cache, progress=progress,
     )  # fmt: skip
-    clips = evaluation_clips(pool.only(copy=min(1, experiment.copies)), config, experiment.classes, 2.0)
-    names = [pool.recordings[int(i)].name for i in clips.recording]
-    calibration = convert.sample_clips(clips.x, names, experiment.calibration_clips, seed=experiment.seed)
+    sets = []
+    for seconds in clip_s:
+        clips = evaluation_clips(pool.only(copy=1), config, experiment.classes, seconds)
+        sets.append((clips.x, [pool.recordings[int(i)].name for i in clips.recording]))
+    calibration = convert.sample_clips(sets, experiment.calibration_clips, seed=experiment.seed)
 
     validation = features.features(data, "validation", plain, cache=cache, progress=progress)
     name = f"{experiment.model}-{precision}"

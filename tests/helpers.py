@@ -99,6 +99,24 @@ def tree_corpus(root: Path, seconds: float = 1.0, files: int = 12) -> None:
             write_wav(folder / f"take{i}.wav", SOUNDS[label](seconds, i), RATE)
 
 
+def pool_of(
+    pieces: list[tuple[str, np.ndarray]], *, sources: list[str] | None = None, copies: list[int] | None = None
+) -> Any:
+    """Return a pool without files: a piece for each (label, rows), each of its own recording and group."""
+    from edge_bench.train.corpus import Recording
+    from edge_bench.train.features import Pool
+
+    lengths = np.array([len(rows) for _, rows in pieces])
+    recordings = tuple(
+        Recording(Path(f"{label}/{i}.wav"), label, "train", f"group{i}", sources[i] if sources else label)
+        for i, (label, _) in enumerate(pieces)
+    )
+    return Pool(
+        np.concatenate([rows for _, rows in pieces]).astype(np.float32), np.cumsum(lengths) - lengths, lengths,
+        np.arange(len(pieces)), np.array(copies or [0] * len(pieces)), recordings,
+    )  # fmt: skip
+
+
 def parts_of(data: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Return the flatbuffer of a bundle and the content of its zip."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

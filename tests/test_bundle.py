@@ -29,7 +29,12 @@ def same(a: bundle.Bundle, b: bundle.Bundle) -> bool:
 
     def golden(x: bundle.Bundle) -> list[Any]:
         return [
-            (v.waveform.tobytes(), v.features.tobytes(), v.input.tobytes(), {k: o.tobytes() for k, o in v.outputs.items()})
+            (
+                v.waveform.tobytes(),
+                v.features.tobytes(),
+                v.input.tobytes(),
+                {k: o.tobytes() for k, o in v.outputs.items()},
+            )
             for v in x.golden
         ]
 
@@ -119,7 +124,9 @@ def test_tflite_tools_read_it(bundles: dict[str, Path], precision: str) -> None:
         interpreter.set_tensor(entry["index"], golden.input)
         interpreter.invoke()
         got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        assert np.abs(got.astype(float) - golden.outputs["48"].astype(float)).max() <= (1 if precision == "int8" else 1e-6)
+        assert np.abs(got.astype(float) - golden.outputs["48"].astype(float)).max() <= (
+            1 if precision == "int8" else 1e-6
+        )
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -132,7 +139,11 @@ def test_golden_vectors_pass(bundles: dict[str, Path], precision: str) -> None:
 def test_golden_vectors_say_something(bundles: dict[str, Path]) -> None:
     b = bundle.read(bundles["float32"])
     for vector in b.golden:
-        assert vector.waveform.dtype == np.int16 and vector.waveform.shape == (8000,) and np.abs(vector.waveform).max() > 5000
+        assert (
+            vector.waveform.dtype == np.int16
+            and vector.waveform.shape == (8000,)
+            and np.abs(vector.waveform).max() > 5000
+        )
         assert vector.features.shape == (48, 20) and vector.input.shape == (1, 1, 108, 20)
         assert np.array_equal(FrontEnd(b.front_end)(vector.waveform), vector.features)
         assert not vector.input[0, 0, :60].any() and np.array_equal(vector.input[0, 0, 60:], vector.features)
@@ -189,7 +200,9 @@ def test_equal_contents_give_equal_bytes(
 def test_converting_twice_gives_equal_bytes(slim: Any) -> None:
     from edge_bench.quantize import convert
 
-    calibration = convert.Calibration(np.random.default_rng(0).standard_normal((8, 98, 20)).astype(np.float32), ("x",) * 8)
+    calibration = convert.Calibration(
+        np.random.default_rng(0).standard_normal((8, 98, 20)).astype(np.float32), ("x",) * 8
+    )
     first, second = (convert.convert(slim, precision="int8", calibration=calibration) for _ in range(2))
     assert first == second
 
@@ -336,7 +349,6 @@ def test_names_of_files_and_shipped_bundles(tmp_path: Path, int8: bytes, monkeyp
         bundle.read(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="OSError (name too long) reaches the user", raises=OSError)
 def test_a_name_that_no_file_can_have() -> None:
     with pytest.raises(BundleError):
         bundle.read("a" * 300)
@@ -365,7 +377,7 @@ def test_foreign_files(tmp_path: Path, int8: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(assemble(b"", {"bundle.json": b"{}"}))
     (tmp_path / "p.pickle").write_bytes(pickle.dumps({"a": 1}) * 10)
     for name in ("sound.wav", "empty", "short", "notes.txt", "a.zip", "p.pickle"):
-        with pytest.raises(BundleError, match="is not a .tflite model") as caught:
+        with pytest.raises(BundleError, match=r"is not a \.tflite model") as caught:
             bundle.read(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -393,7 +405,11 @@ def test_a_bundle_json_that_is_none(int8: bytes, content: bytes) -> None:
     "changes",
     [
         *[{key: value} for key in ("name", "family", "precision") for value in (None, 3, ["x"])],
-        *[{key: value} for key in ("receptive_field", "stride", "parameters", "model_bytes") for value in (None, "3", 1.5)],
+        *[
+            {key: value}
+            for key in ("receptive_field", "stride", "parameters", "model_bytes")
+            for value in (None, "3", 1.5)
+        ],
         *[{"classes": value} for value in (None, [], [1, 2, 3], ["a", "b"], ["a", "b", "c", "d"], "abc", {})],
         *[{"stride": value} for value in (0, -1, 109, 1 << 40)],
         *[{"receptive_field": value} for value in (0, 47, 1 << 17)],
@@ -407,19 +423,16 @@ def test_a_bundle_json_that_lies(int8: bytes, changes: dict[str, Any]) -> None:
     refused(with_info(int8, **changes))
 
 
-@pytest.mark.xfail(strict=True, reason="FrontEndConfig.from_dict lets ValueError and OverflowError through")
-@pytest.mark.parametrize("front_end", [{"mean": "ab"}, {"mean": ["x"] * 20}, {"power_floor": 10**400}])
-def test_a_front_end_that_is_none(int8: bytes, front_end: dict[str, Any]) -> None:
-    refused(with_info(int8, front_end=front_end))
+@pytest.mark.parametrize("values", [{"mean": "ab"}, {"mean": ["x"] * 20}, {"power_floor": 10**400}])
+def test_a_front_end_that_is_none(int8: bytes, values: dict[str, Any]) -> None:
+    refused(with_info(int8, front_end=values))
 
 
-@pytest.mark.xfail(strict=True, reason="a missing key takes today's default, whatever the model was trained with")
 def test_a_front_end_must_be_whole(int8: bytes) -> None:
     whole = json.loads(parts_of(int8)[1]["bundle.json"])["front_end"]
     refused(with_info(int8, front_end={k: v for k, v in whole.items() if k != "fmin"}))
 
 
-@pytest.mark.xfail(strict=True, reason="equal names pass, and probabilities by class then lose one")
 def test_class_names_must_differ(int8: bytes) -> None:
     refused(with_info(int8, classes=["speech", "speech", "noise"]))
 
@@ -429,14 +442,14 @@ def test_class_names_must_differ(int8: bytes) -> None:
 
 def survives(data: bytes, original: bundle.Bundle) -> bool:
     """Whether the bytes parse; if so they must say what the original says. Never slow, never another error."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         got = bundle.parse(data)
     except BundleError as error:
         assert "\n" not in str(error)
         return False
     finally:
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
     assert same(got, original), "a damaged bundle was read as another one"
     return True
 
@@ -447,7 +460,9 @@ def spans(data: bytes) -> dict[str, tuple[int, int]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found["model.tflite"] = (0, archive.infolist()[0].header_offset)
         for entry in archive.infolist():
-            name, extra = (int.from_bytes(data[entry.header_offset + i : entry.header_offset + i + 2], "little") for i in (26, 28))
+            name, extra = (
+                int.from_bytes(data[entry.header_offset + i : entry.header_offset + i + 2], "little") for i in (26, 28)
+            )
             start = entry.header_offset + 30 + name + extra
             found[entry.filename] = (start, start + entry.compress_size)
     return found
@@ -503,7 +518,6 @@ def test_every_kind_of_cut(int8: bytes) -> None:
         refused(int8[start:])
 
 
-@pytest.mark.xfail(strict=True, reason="no checksum covers what lies between the flatbuffer and the zip, or behind it")
 @pytest.mark.parametrize("where", ["between", "behind"])
 def test_nothing_may_be_inserted(int8: bytes, where: str) -> None:
     at = len(parts_of(int8)[0]) if where == "between" else len(int8)
@@ -525,8 +539,8 @@ def test_swapped_removed_and_added_parts(int8: bytes) -> None:
 def test_another_bundles_zip(bundles: dict[str, Path], int8: bytes) -> None:
     a, parts_a = parts_of(int8)
     b, parts_b = parts_of(bundles["float32"].read_bytes())
-    refused(assemble(a, parts_b), "sha256 of model.tflite|sha256")
-    refused(assemble(b, parts_a), "sha256 of model.tflite|sha256")
+    refused(assemble(a, parts_b), "sha256|behind the model")
+    refused(assemble(b, parts_a), "sha256|behind the model")
 
 
 def test_another_order_or_compression_says_the_same(int8: bytes) -> None:
@@ -534,13 +548,13 @@ def test_another_order_or_compression_says_the_same(int8: bytes) -> None:
     original = bundle.parse(int8)
     for names in (sorted(parts), sorted(parts, reverse=True)):
         for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            assert same(bundle.parse(assemble(flatbuffer, {n: parts[n] for n in names}, compression=compression)), original)
+            assert same(
+                bundle.parse(assemble(flatbuffer, {n: parts[n] for n in names}, compression=compression)), original
+            )
     refused(assemble(flatbuffer, parts, compression=zipfile.ZIP_BZIP2), "oddly compressed")
     refused(assemble(flatbuffer, parts, compression=zipfile.ZIP_LZMA), "oddly compressed")
 
 
-@pytest.mark.xfail(strict=True, reason="the features and the input are held against the first output in the zip, not the shortest "
-                   "clip's", raises=BundleError)  # fmt: skip
 def test_golden_vectors_pass_in_another_order(int8: bytes) -> None:
     flatbuffer, parts = parts_of(int8)
     assert check_golden(bundle.parse(assemble(flatbuffer, {n: parts[n] for n in sorted(parts)}))).output_lsb == 0
@@ -549,9 +563,11 @@ def test_golden_vectors_pass_in_another_order(int8: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff", b"text", pickle.dumps([1, 2]), npy(np.array([{}]), allow_pickle=True),
+        b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff", b"text", pickle.dumps([1, 2]),
+        npy(np.array([{}]), allow_pickle=True),
         npy(np.zeros(100, np.int16))[:-1],
-        b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999,), }" + b" " * 50 + b"\n",
+        b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999,), }"
+        + b" " * 50 + b"\n",
     ],
 )  # fmt: skip
 def test_golden_vectors_that_are_none(int8: bytes, content: bytes) -> None:
@@ -568,21 +584,24 @@ def test_golden_vectors_that_lack_something(int8: bytes) -> None:
         refused(assemble(flatbuffer, less), rf"golden vector {name[7]} has no {name[9:-4]}")
 
 
-@pytest.mark.xfail(strict=True, reason="np.load also opens an .npz: a golden vector may be an archive, not an array")
 def test_a_golden_vector_is_an_array(int8: bytes) -> None:
     file = io.BytesIO()
     np.savez(file, a=np.zeros(3))
     refused(relisted(int8, golden__0__waveform_npy=file.getvalue()), "golden")
 
 
-@pytest.mark.xfail(strict=True, reason="shapes and types of golden vectors are not checked: check_golden fails with ValueError")
 @pytest.mark.parametrize(
-    "part", [{"waveform": np.zeros(0, np.int16)}, {"waveform": np.zeros((2, 2))}, {"output-abc": np.zeros((1, 3), np.int8)}]
+    "part",
+    [{"waveform": np.zeros(0, np.int16)}, {"waveform": np.zeros((2, 2))}, {"output-abc": np.zeros((1, 3), np.int8)}],
 )
 def test_golden_vectors_of_a_wrong_shape(int8: bytes, part: dict[str, np.ndarray]) -> None:
     ((name, array),) = part.items()
     with pytest.raises(BundleError):
         check_golden(bundle.parse(relisted(int8, **{f"golden__0__{name}_npy": npy(array)})))
+
+
+def test_a_golden_output_of_no_number(int8: bytes) -> None:
+    refused(relisted(int8, **{"golden__0__output-²_npy": npy(np.zeros((1, 3), np.int8))}), "golden")
 
 
 def test_a_part_that_is_too_large(int8: bytes) -> None:
@@ -592,8 +611,6 @@ def test_a_part_that_is_too_large(int8: bytes) -> None:
     refused(bomb, "too large")
 
 
-@pytest.mark.xfail(strict=True, reason="each part may have 16 MiB and there may be 65,535 of them: a megabyte of zip takes a gigabyte "
-                   "of memory")  # fmt: skip
 def test_many_parts_that_are_large(int8: bytes) -> None:
     flatbuffer, parts = parts_of(int8)
     bomb = assemble(flatbuffer, {**parts, **{f"zeros{i}": bytes(bundle.LARGEST_PART - 1) for i in range(6)}})
@@ -606,8 +623,8 @@ def test_many_parts_that_are_large(int8: bytes) -> None:
 
 
 def test_parsing_is_quick(int8: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(10):
         bundle.parse(int8)
-    assert (time.perf_counter() - start) / 10 < 0.1
+    assert (time.process_time() - start) / 10 < 0.1
     assert isinstance(bundle.parse(int8).model, tflite.Model)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers import parts_of
 
-from edge_runtime import ConfigError, bundle, classify
+from edge_runtime import ConfigError, bundle
 from edge_runtime.classify import dequantise, padded, predict, quantise
 
 keras = pytest.importorskip("keras")
@@ -24,7 +24,12 @@ from edge_bench.quantize import convert  # noqa: E402
 from edge_bench.quantize.fuse import RATES, STRIDES, fuse  # noqa: E402
 from edge_bench.train.models import ZOO, build  # noqa: E402
 from edge_bench.train.models.swishnet import (  # noqa: E402
-    RECEPTIVE_FIELD, STRIDE, PadToStride, SwishNetConfig, instants, padded_frames,
+    RECEPTIVE_FIELD,
+    STRIDE,
+    PadToStride,
+    SwishNetConfig,
+    instants,
+    padded_frames,
 )  # fmt: skip
 from edge_bench.train.models.swishnet import build as build_config  # noqa: E402
 
@@ -74,7 +79,9 @@ class Naive:
 
     def __init__(self, model: Any, x: np.ndarray) -> None:
         self.weights = {
-            layer.name: [np.asarray(w, np.float64) for w in layer.get_weights()] for layer in model.layers if layer.weights
+            layer.name: [np.asarray(w, np.float64) for w in layer.get_weights()]
+            for layer in model.layers
+            if layer.weights
         }
         self.x = x.astype(np.float64)
         self.memory: dict[tuple[str, int], np.ndarray] = {}
@@ -109,9 +116,7 @@ class Naive:
         return mixed @ point[0] + bias
 
     def pair(self, name: str, source: str, t: int) -> np.ndarray:
-        return np.concatenate(
-            [self.gate(self.conv(name, source, t, 3, 1)), self.gate(self.separable(name, source, t))]
-        )
+        return np.concatenate([self.gate(self.conv(name, source, t, 3, 1)), self.gate(self.separable(name, source, t))])
 
     def b1(self, t: int) -> np.ndarray:
         return self.pair("b1", "input", t)
@@ -209,9 +214,9 @@ def test_three_modules_agree_on_the_numbers(bundles: dict[str, Path]) -> None:
 
 
 def test_unknown_names_and_options() -> None:
-    with pytest.raises(ConfigError, match="'swishnet-huge' is unknown; the zoo has swishnet-slim"):
+    with pytest.raises(ConfigError, match=r"'swishnet-huge' is unknown; the zoo has .*swishnet-slim, swishnet-wide"):
         build("swishnet-huge")
-    with pytest.raises(ConfigError, match="swishnet-slim.*depth"):
+    with pytest.raises(ConfigError, match=r"swishnet-slim.*depth"):
         build("swishnet-slim", depth=3)
 
 
@@ -221,7 +226,6 @@ def test_other_inputs_and_classes() -> None:
     assert build_config(SwishNetConfig(width=3)).count_params() > 18267
 
 
-@pytest.mark.xfail(strict=True, reason="no check: width 0 and dropout 1.5 end in Keras' own ValueError")
 @pytest.mark.parametrize("options", [{"width": 0}, {"dropout": 1.5}, {"classes": 0}, {"inputs": -1}])
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
@@ -455,8 +459,6 @@ def test_the_int8_clip_is_the_softmax_of_the_dense_logits(bundles: dict[str, Pat
         assert np.abs((raw.astype(float) + 128) / 256 - p).max() < mean[0] / 4 + 1 / 256
 
 
-@pytest.mark.xfail(strict=True, reason="calibration meets the mean of three instants only: the mean of one (0.5 and 1 s) saturates, in "
-                   "5 % of real clips")  # fmt: skip
 def test_the_mean_of_one_instant_fits_its_range(bundles: dict[str, Path]) -> None:
     (scale, zero), (mean_scale, mean_zero) = pooled(bundle.read(bundles["int8"]))
     assert mean_scale * (127 - mean_zero) > 0.97 * scale * (127 - zero)

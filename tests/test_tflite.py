@@ -170,18 +170,18 @@ def test_both_forms_share_their_weights(models: dict[str, bytes], precision: str
 
 def outcome(data: bytes, *, limit_s: float = 2.0) -> tflite.Model | None:
     """Read and return the model, None for a BundleError; anything else fails, and so does being slow."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         return tflite.read(data)
     except BundleError as error:
         assert "\n" not in str(error)
         return None
     finally:
-        assert time.perf_counter() - start < limit_s
+        assert time.process_time() - start < limit_s
 
 
 def mutations(data: bytes, count: int, seed: int) -> Any:
-    """Yield damaged copies: flipped bits and bytes, cuts at either end and in the middle, insertions, 32 bit extremes."""
+    """Yield damaged copies: flipped bits and bytes, extreme words, pieces cut out, inserted and swapped."""
     rng = np.random.default_rng(seed)
     extremes = [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, len(data), len(data) - 4]
     for number in range(count):
@@ -221,7 +221,7 @@ def test_structure_under_extreme_numbers(models: dict[str, bytes]) -> None:
     """Every 32 bit word of a small model's structure becomes an extreme."""
     data = models["int8"]
     rng = np.random.default_rng(1)
-    for at in rng.choice(len(data) // 4, 600, replace=False) * 4:
+    for at in rng.choice(len(data) // 4, 300, replace=False) * 4:
         for word in (0xFFFFFFFF, 0x7FFFFFFF, 0):
             outcome(data[:at] + struct.pack("<I", word) + data[at + 4 :])
 
@@ -288,15 +288,26 @@ def build(subgraphs: int, tensors: int, *, version: int = 3, **changes: Any) -> 
         return int(b.EndVector())
 
     all_tensors, ends = offsets(tensor, tensors), numbers([changes.get("end", 0)])
+    inputs = numbers([0] * changes.get("operator_inputs", 1))
+    b.StartObject(6)
+    b.PrependUOffsetTRelativeSlot(1, inputs, 0)
+    b.PrependUOffsetTRelativeSlot(2, ends, 0)
+    operator = b.EndObject()
+    all_operators = offsets(operator, changes.get("operators", 0))
     b.StartObject(5)
-    for field, value in ((0, all_tensors), (1, ends), (2, ends)):
+    for field, value in ((0, all_tensors), (1, ends), (2, ends), (3, all_operators)):
         b.PrependUOffsetTRelativeSlot(field, value, 0)
     graph = b.EndObject()
     b.StartObject(2)
     buffer = b.EndObject()
-    graphs, buffers = offsets(graph, subgraphs), offsets(buffer, 1)
+    b.StartObject(4)
+    code = b.EndObject()
+    graphs, buffers, codes = offsets(graph, subgraphs), offsets(buffer, 1), offsets(code, 1)
+    description = b.CreateString("a model made by hand")
     b.StartObject(8)
     b.PrependUint32Slot(0, version, 0)
+    b.PrependUOffsetTRelativeSlot(3, description, 0)
+    b.PrependUOffsetTRelativeSlot(1, codes, 0)
     b.PrependUOffsetTRelativeSlot(2, graphs, 0)
     b.PrependUOffsetTRelativeSlot(4, buffers, 0)
     b.Finish(b.EndObject(), b"TFL3")
@@ -307,6 +318,16 @@ def test_a_model_made_by_hand() -> None:
     model = tflite.read(build(2, 3))
     assert len(model.subgraphs) == 2 and [t.shape for t in model.subgraphs[0].tensors] == [(1, 4)] * 3
     assert model.subgraphs[0].tensors[0].data is None and model.signatures == ()
+    assert model.description == "a model made by hand"
+
+
+def test_a_text_longer_than_the_file() -> None:
+    data = bytearray(build(1, 1))
+    at = data.index(b"a model made by hand") - 4
+    for length in (len(data), 0x7FFFFFFF, 0xFFFFFFFF):
+        data[at : at + 4] = struct.pack("<I", length)
+        with pytest.raises(BundleError, match=f"a list of {length} items does not fit"):
+            tflite.read(bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -332,13 +353,20 @@ def test_a_model_without_a_subgraph() -> None:
         tflite.read(build(0, 1))
 
 
-@pytest.mark.xfail(strict=True, reason="tables may be listed many times: 4 KB of offsets cost seconds, 100 KB hours")
 def test_a_small_file_is_never_slow() -> None:
     data = build(500, 500)
     assert len(data) < 5000
-    start = time.perf_counter()
+    start = time.process_time()
     outcome(data, limit_s=1e9)
-    assert time.perf_counter() - start < 0.25
+    assert time.process_time() - start < 0.25
+
+
+def test_one_long_list_of_numbers_listed_often() -> None:
+    data = build(1, 1, operators=2500, operator_inputs=2500)
+    assert len(data) < 21000
+    start = time.process_time()
+    outcome(data, limit_s=1e9)
+    assert time.process_time() - start < 0.1
 
 
 # --- what lies behind the flatbuffer ----------------------------------------------------------
@@ -357,7 +385,6 @@ def test_size_of_the_flatbuffer_in_front_of_a_zip(
             tflite.size_of(broken)
 
 
-@pytest.mark.xfail(strict=True, reason="struct.error for a central directory shorter than one entry", raises=struct.error)
 def test_size_of_a_damaged_zip() -> None:
     end = b"PK\x05\x06" + bytes(8) + struct.pack("<II", 8, 0) + b"\0\0"
     assert tflite.size_of(b"PK\x01\x02" + bytes(4) + end) >= 0

@@ -187,7 +187,7 @@ def coloured_noise(rng: Rng, n: int) -> Float32:
     """Return noise whose spectrum falls by 0 to 12 dB an octave: a microphone's or a room's own."""
     n = max(n, 1024)
     spectrum = np.fft.rfft(rng.standard_normal(n))
-    slope = rng.uniform(0, 2)
+    slope = rng.uniform(0, 4)
     spectrum *= np.maximum(np.fft.rfftfreq(n, 1 / 16000), 40.0) ** (-slope / 2)
     x = np.fft.irfft(spectrum, n)
     return (x / np.abs(x).max()).astype(np.float32)

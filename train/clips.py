@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import CorpusError, FrontEndConfig
+from edge_runtime import ConfigError, CorpusError, FrontEndConfig
 
 from .features import Pool
 from .models.swishnet import padded_frames
@@ -69,11 +69,47 @@ class Masking:
     tone_db: float = 0.0
 
 
+@dataclass(frozen=True)
+class TeacherTracks:
+    """A teacher's logits along every piece of a pool.
+
+    Attributes
+    ----------
+    pool : Pool
+        Rows of logits, (classes,) each, for the same pieces as the features.
+    window, hop : int
+        Frames that a row looks at, and from one row to the next.
+    """
+
+    pool: Pool
+    window: int
+    hop: int
+
+    def logits(
+        self, piece: NDArray[np.int64], first: NDArray[np.int64], frames: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the mean logits of each clip, shape (clips, classes).
+
+        A clip of 0.5 or 1 s takes the row whose window's centre is nearest to its own; one of 2 s the mean of the
+        rows nearest to its first, second and third quarter.
+        """
+        total = np.zeros((len(piece), self.pool.data.shape[1]))
+        points = (0.25, 0.5, 0.75)
+        for point in points:
+            where = np.where(frames > 100, point, 0.5)
+            centre = first + where * frames
+            row = np.rint((centre - self.window / 2) / self.hop).astype(np.int64)
+            row = np.clip(row, 0, np.maximum(self.pool.lengths[piece] - 1, 0))
+            total += self.pool.data[np.minimum(self.pool.starts[piece] + row, len(self.pool.data) - 1)]
+        return total / len(points)
+
+
 class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Endless random batches of clips of mixed lengths; the same seed gives the same batches.
 
-    Item i is ``(clips (batch, frames, features), one-hot labels (batch, classes))``. Each batch has one padded
-    length: 204 frames (2 s) or 108 (1 s and 0.5 s).
+    Item i is ``(clips (batch, frames, features), one-hot labels (batch, classes))``; with a teacher the labels are
+    followed by its softened probabilities, (batch, 2 * classes). Each batch has one padded length: 204 frames (2 s)
+    or 108 (1 s and 0.5 s).
     """
 
     def __init__(
@@ -90,8 +126,14 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         mixup: float = 0.0,
         smoothing: float = 0.0,
         source_power: float = 0.5,
+        teacher: TeacherTracks | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
+        if not config.mean:
+            raise ConfigError("training needs a front end with normalisation; see features.normalisation")
+        if config.kind != "mfcc" and (masking.level_db or masking.tone_db):
+            raise ConfigError(f"level and tone are changed on cepstra only: set both to 0 for {config.kind}")
         self._pool, self._config, self._classes = pool, config, tuple(classes)
         self._labels = np.array([self._classes.index(pool.recordings[i].label) for i in pool.recording])
         self._cumulative = np.cumsum(source_weights(pool, self._classes, power=source_power))
@@ -100,6 +142,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._masking, self._mixup, self._smoothing = masking, mixup, smoothing
         self._mean = np.asarray(config.mean, np.float32)
         self._scale = np.asarray(config.scale, np.float32)
+        self._teacher, self._temperature = teacher, temperature
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -148,6 +191,10 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
         y = np.eye(len(self._classes), dtype=np.float32)[self._labels[piece]]
         y = y * (1 - self._smoothing) + self._smoothing / len(self._classes)
+        if self._teacher is not None:
+            soft = self._teacher.logits(piece, first, frames) / self._temperature
+            soft = np.exp(soft - soft.max(axis=1, keepdims=True))
+            y = np.concatenate([y, soft / soft.sum(axis=1, keepdims=True)], axis=1)
         if self._mixup:
             share = rng.beta(self._mixup, self._mixup, (batch, 1)).astype(np.float32)
             share = np.maximum(share, 1 - share)
@@ -208,4 +255,6 @@ def evaluation_clips(
             labels.append(classes.index(recording.label))
             groups.append(recording.group)
             recordings.append(int(pool.recording[i]))
+    if not clips:
+        raise CorpusError("no recording has a frame left after silence removal: nothing to evaluate")
     return ClipSet(np.stack(clips), np.array(labels), np.array(groups), np.array(recordings))

@@ -18,6 +18,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from edge_runtime import CorpusError
@@ -82,11 +83,19 @@ class Corpus:
         return chosen
 
     def revision(self) -> str:
-        """Return a short fingerprint of file names, labels and splits (sha256, 12 digits)."""
-        text = "\n".join(
-            f"{r.name},{r.label},{r.split},{r.group}" for r in sorted(self.recordings, key=lambda r: r.name)
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Return a short fingerprint of the files' contents, names, labels, splits and order (sha256, 12 digits)."""
+        return self._revision
+
+    @cached_property
+    def _revision(self) -> str:
+        whole = hashlib.sha256()
+        for r in self.recordings:
+            try:
+                whole.update(f"{r.name},{r.label},{r.split},{r.group},".encode())
+                whole.update(hashlib.sha256(r.path.read_bytes()).digest())
+            except OSError as error:
+                raise CorpusError(f"{r.path}: cannot be read: {error.strerror or error}") from None
+        return whole.hexdigest()[:12]
 
 
 def load(
@@ -126,7 +135,8 @@ def load(
 
 def _read_table(root: Path, table: Path) -> list[Recording]:
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        # spreadsheets put a byte order mark in front
+        with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{table}: cannot be read: {error}") from None
@@ -171,7 +181,11 @@ def split_of(group: str) -> str:
 
 def _check(root: Path, recordings: Iterable[Recording], classes: Sequence[str]) -> None:
     split_of_group: dict[str, str] = {}
+    seen: set[Path] = set()
     for r in recordings:
+        if r.path in seen:
+            raise CorpusError(f"{r.path}: is listed twice")
+        seen.add(r.path)
         if r.label not in classes:
             raise CorpusError(f"{r.path}: class {r.label!r} is not one of {', '.join(classes)}")
         if r.split not in SPLITS:

@@ -30,15 +30,13 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
         If it is neither.
     """
     if path.endswith(".keras") or (Path(path) / "model.keras").is_file():
-        import keras
-
+        from . import models
         from .experiment import read_folder
         from .fit import predict
-        from .models import swishnet  # noqa: F401 - registers the layers that the file names
 
         file = Path(path) if path.endswith(".keras") else Path(path) / "model.keras"
         experiment, _ = read_folder(file.parent)
-        model = keras.models.load_model(file, safe_mode=True)
+        model = models.load(file)
         return experiment.front_end, experiment.classes, experiment.model, lambda x: predict(model, x)
 
     built = read(resolve(path))

@@ -45,6 +45,8 @@ class Experiment:
         Augmented copies of each validation recording; they count in the choice of the best epoch.
     calibration_clips : int
         Clips that set the int8 ranges.
+    teachers : tuple of str
+        Whom to distil from, such as ``yamnet``; several are averaged.
     fit : dict
         Keys of `edge_bench.train.fit.FitConfig`.
     """
@@ -55,7 +57,8 @@ class Experiment:
     copies: int = 8
     validation_copies: int = 2
     seed: int = 0
-    calibration_clips: int = 500
+    calibration_clips: int = 1500
+    teachers: tuple[str, ...] = ()
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: Mapping[str, Any] = field(default_factory=dict)
@@ -141,6 +144,13 @@ def run(
     config = experiment.front_end
     if not config.mean:
         config = config.normalised(*features.normalisation(pool))
+    teacher = None
+    if experiment.teachers:
+        from .teachers import tracks
+
+        teacher = tracks(
+            experiment.teachers, data, config, experiment.classes, pool, copies=experiment.copies, **common
+        )
     how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
     import keras
 
@@ -152,7 +162,9 @@ def run(
         f"{experiment.model}: {model.count_params():,} parameters; {len(pool.starts)} training pieces, "
         f"{len(pool.data) * config.hop_s / 3600:.1f} h with their augmented copies"
     )
-    fitted: Fitted = fit(model, pool, validation, config, experiment.classes, how, folder, say=say)
+    fitted: Fitted = fit(
+        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, say=say
+    )
     model.save(folder / "model.keras")
     best = max(fitted.history, key=lambda row: row["score"])
     sets = validation_sets(validation, config, experiment.classes, how.clip_s)

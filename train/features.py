@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from edge_runtime import CorpusError, EdgeBenchError, FrontEnd, FrontEndConfig
 from edge_runtime import audio as audio_io
 
-from .augment import Augmentation, augment
+from .augment import Augmentation, augment, coloured_noise
 from .corpus import Corpus, Recording
 from .preprocess import remove_silence
 
 Float32 = NDArray[np.float32]
-PREPROCESSING = 1  # raise when remove_silence or augment changes, so that old caches are not read
+PREPROCESSING = 2  # raise when remove_silence or augment changes, so that old caches are not read
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,11 @@ def _write_pool(
     folder: Path, pieces: Iterable[tuple[int, int, NDArray[Any]]], dtype: str, width: int
 ) -> None:
     """Write pieces to a new cache entry; the folder appears only when it is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    except OSError as error:
+        raise EdgeBenchError(f"{folder.parent}: the cache cannot be written: {error.strerror or error}") from None
     try:
         index = []
         with (aside / "data").open("wb") as file:
@@ -108,7 +111,9 @@ def _read_pool(folder: Path, recordings: Sequence[Recording]) -> Pool:
     shape = json.loads((folder / "shape.json").read_text())
     index = np.load(folder / "index.npy", allow_pickle=False)
     width = int(shape["width"])
-    data = np.memmap(folder / "data", dtype=shape["dtype"], mode="r")
+    data = np.zeros(0, shape["dtype"])
+    if (folder / "data").stat().st_size:
+        data = np.memmap(folder / "data", dtype=shape["dtype"], mode="r")
     lengths = index[:, 2]
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1])) if len(lengths) else lengths
     return Pool(
@@ -147,41 +152,66 @@ def _read_wave(path: str) -> NDArray[np.int16]:
         samples = audio_io.load(path)
     except EdgeBenchError as error:
         raise CorpusError(str(error)) from None
-    return np.round(np.clip(remove_silence(samples), -1, 1) * 32767).astype(np.int16)
+    return np.clip(np.round(remove_silence(samples) * 32768), -32768, 32767).astype(np.int16)
 
 
-_worker: tuple[Pool, Pool | None, FrontEnd, Augmentation, int, float] | None = None
+class Extractor(Protocol):
+    """What turns samples into rows beside a front end: a teacher that gives logits, for one.
+
+    It is sent to other processes, so it must be picklable; `open` is called there.
+    """
+
+    @property
+    def features(self) -> int:
+        """Values in a row."""
+
+    def key(self) -> str:
+        """Name of the rows that it gives, for the cache."""
+
+    def open(self) -> Callable[[Float32], Float32]:
+        """Return a function from samples (n,) to rows (rows, features)."""
+
+
+_worker: tuple[Pool, Pool | None, Callable[[Float32], Float32], Augmentation, int, float] | None = None
 
 
 def _start_worker(
-    waves: Pool, noises: Pool | None, config: FrontEndConfig, how: Augmentation, seed: int, gain_db: float
+    waves: Pool,
+    noises: Pool | None,
+    config: FrontEndConfig | Extractor,
+    how: Augmentation,
+    seed: int,
+    gain_db: float,
 ) -> None:
     global _worker  # a process pool hands its state to its tasks this way
-    _worker = (waves, noises, FrontEnd(config), how, seed, gain_db)
+    extract = FrontEnd(config) if isinstance(config, FrontEndConfig) else config.open()
+    _worker = (waves, noises, extract, how, seed, gain_db)
 
 
 def _features_of(task: tuple[int, int]) -> tuple[int, int, Float32]:
     assert _worker is not None
-    waves, noises, front_end, how, seed, gain_db = _worker
+    waves, noises, extract, how, seed, gain_db = _worker
     piece, copy = task
     number = int(waves.recording[piece])
     recording = waves.recordings[number]
     x = waves.piece(piece).astype(np.float32) * np.float32(10 ** (gain_db / 20) / 32768)
-    if copy and noises is not None and len(x) > 400:
+    if copy and len(x) > 400:
         name = zlib.crc32(f"{recording.group}/{recording.path.name}".encode())
         rng = np.random.default_rng([seed, name, copy])
 
         def noise(rng: np.random.Generator) -> Float32:
+            if noises is None:
+                return coloured_noise(rng, len(x))
             return noises.piece(int(rng.integers(len(noises.starts)))).astype(np.float32) / np.float32(32768)
 
         x = augment(rng, x, recording.label, how=how, noise=noise)
-    return number, copy, front_end(x)
+    return number, copy, extract(x)
 
 
 def features(
     corpus: Corpus,
     split: str,
-    config: FrontEndConfig,
+    config: FrontEndConfig | Extractor,
     *,
     copies: int = 0,
     augmentation: Augmentation | None = None,
@@ -194,8 +224,8 @@ def features(
 
     Parameters
     ----------
-    config : FrontEndConfig
-        Its normalisation is used as it is: pass one without to learn the normalisation.
+    config : FrontEndConfig or Extractor
+        A front end's normalisation is used as it is: pass one without to learn the normalisation.
     copies : int
         Augmented copies of each recording. Noise for mixing comes from the same split, so validation never meets
         the training noises.

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig
 from edge_runtime.metrics import evaluate
 
-from .clips import ClipBatches, ClipSet, Masking, evaluation_clips
+from .clips import ClipBatches, ClipSet, Masking, TeacherTracks, evaluation_clips
 from .features import Pool
 
 CLIP_LENGTHS = (2.0, 1.0, 0.5)
@@ -46,6 +47,9 @@ class FitConfig:
         Epochs without a better validation score before the training stops.
     ema : float
         Momentum of the averaged weights.
+    soft, temperature : float
+        With a teacher: the share of the loss that its softened answers have (the rest is the labels'), and how
+        much they are softened (Hinton et al. 2015; SwishNet ends at 0.9).
     """
 
     epochs: int = 60
@@ -62,6 +66,8 @@ class FitConfig:
     mixup: float = 0.0
     source_power: float = 0.5
     seed: int = 0
+    soft: float = 0.9
+    temperature: float = 2.0
     clip_s: tuple[float, ...] = CLIP_LENGTHS
     masking: Masking = field(default_factory=Masking)
 
@@ -69,6 +75,14 @@ class FitConfig:
         for name in ("epochs", "steps", "batch", "first_cycle", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, must be at least 1")
+        if not self.clip_s or not all(0 < s <= 60 for s in self.clip_s):
+            raise ConfigError(f"training: clip_s is {self.clip_s}, must be lengths above 0 s")
+        for name, low, high in (
+            ("ema", 0, 0.99999), ("smoothing", 0, 0.99), ("clip_norm", 1e-9, 1e9), ("mixup", 0, 10),
+            ("weight_decay", 0, 1), ("source_power", 0, 2), ("soft", 0, 1), ("temperature", 1e-3, 1e3),
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"training: {name} is {getattr(self, name)}, must be from {low} to {high}")
         if not 0 < self.final_rate <= self.learning_rate:
             raise ConfigError(
                 f"training: rates {self.final_rate} and {self.learning_rate} must satisfy "
@@ -159,17 +173,22 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             variable.assign(value)
         row["seconds"] = time.monotonic() - self._began
         self.history.append(row)
-        # BackupAndRestore runs after this callback, so the history never lags behind the weights
-        (self._folder / "history.json.part").write_text(json.dumps(self.history))
-        os.replace(self._folder / "history.json.part", self._folder / "history.json")
+        _save_state(self._folder, self.model, self.history)
         self._say(
             f"epoch {epoch + 1}/{self._config.epochs}  loss {row['loss']:.4f}  validation F1 {row['score']:.4f}"
             f"{'  best' if better else ''}  {row['seconds']:.1f} s"
         )
-        best_epoch = max(range(len(self.history)), key=lambda i: self.history[i]["score"])
-        if len(self.history) - 1 - best_epoch >= self._config.patience:
+        if _is_over(self.history, self._config.patience):
             self._say(f"no better score for {self._config.patience} epochs: stop")
             self.model.stop_training = True
+
+
+def _is_over(history: Sequence[dict[str, float]], patience: int) -> bool:
+    """Return whether the best score is `patience` epochs old."""
+    if not history:
+        return False
+    best = max(range(len(history)), key=lambda i: history[i]["score"])
+    return len(history) - 1 - best >= patience
 
 
 def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
@@ -180,6 +199,58 @@ def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise EdgeBenchError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """Return everything that a training goes on with: weights, Adam's moments and counter, averaged weights."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _save_state(folder: Path, model: keras.Model, history: Sequence[dict[str, float]]) -> None:
+    """Write weights and history in one file, so that a killed training cannot leave the one without the other."""
+    arrays = {f"v{i}": v.numpy() for i, v in enumerate(_state(model)) if v.dtype != "string"}
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.savez(file, history=np.array(json.dumps(list(history))), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+
+    _write_aside(folder / "state.npz", write)
+    _write_aside(folder / "history.json", lambda aside: aside.write_text(json.dumps(list(history))))
+
+
+def _restore(folder: Path, model: keras.Model) -> list[dict[str, float]]:
+    """Put a saved state back and return its history; an empty one when there is nothing to go on with."""
+    file = folder / "state.npz"
+    if not file.is_file():
+        return []
+    model.optimizer.build(model.trainable_variables)
+    variables = _state(model)
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            history: list[dict[str, float]] = json.loads(str(saved["history"]))
+            values = [saved[f"v{i}"] for i in range(len(variables))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise EdgeBenchError(f"{file}: is damaged ({error}); delete {folder} and train again") from None
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return history
+
+
+def distillation_loss(soft: float, temperature: float) -> Callable[[Any, Any], Any]:
+    """Return the loss of logits against labels and softened teacher probabilities laid side by side.
+
+    ``(1 - soft) * H(labels, p) + soft * T^2 * H(teacher_T, p_T)``; T squared keeps the gradient's size.
+    """
+
+    def loss(targets: Any, logits: Any) -> Any:
+        classes = logits.shape[-1]
+        hard = keras.ops.categorical_crossentropy(targets[:, :classes], logits, from_logits=True)
+        softened = keras.ops.categorical_crossentropy(targets[:, classes:], logits / temperature, from_logits=True)
+        return (1 - soft) * hard + soft * temperature**2 * softened
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -199,6 +270,7 @@ def fit(
     how: FitConfig,
     folder: Path,
     *,
+    teacher: TeacherTracks | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
     """Train a network whose layer ``pooled_logits`` precedes its softmax.
@@ -212,6 +284,8 @@ def fit(
         clean one.
     config : FrontEndConfig
         With normalisation.
+    teacher : TeacherTracks, optional
+        Distil from these logits; without it the labels are all there is.
     folder : Path
         Receives checkpoints. A folder with the checkpoints of an unfinished training with the same
         configuration is continued.
@@ -224,35 +298,40 @@ def fit(
         If a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(how.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, {"fit": asdict(how), "model": model.name, "front_end": config.to_dict()})
+    claim = {
+        "fit": asdict(how),
+        "model": model.name,
+        "front_end": config.to_dict(),
+        "classes": list(classes),
+        "pool": [len(pool.starts), int(pool.lengths.sum())],
+        "teacher": [teacher.window, teacher.hop, float(teacher.pool.data.sum())] if teacher else None,
+    }
+    _claim(folder, claim)
     batches = ClipBatches(
         pool, config, classes, clip_s=how.clip_s, batch=how.batch, steps=how.steps, seed=how.seed,
         masking=how.masking, mixup=how.mixup, smoothing=how.smoothing, source_power=how.source_power,
+        teacher=teacher, temperature=how.temperature,
     )
     progress = _Progress(how, validation_sets(validation, config, classes, how.clip_s), classes, batches, folder, say)
-    if (folder / "history.json").is_file():
-        progress.history = json.loads((folder / "history.json").read_text())
-        say(f"continuing after epoch {len(progress.history)}")
     trainee = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
     trainee.compile(
         keras.optimizers.Adam(
             how.learning_rate, clipnorm=how.clip_norm, weight_decay=how.weight_decay or None,
             use_ema=True, ema_momentum=how.ema,
         ),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=distillation_loss(how.soft, how.temperature)
+        if teacher
+        else keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,  # XLA is three times slower on a CPU at these sizes
     )
-    trainee.fit(
-        batches,
-        epochs=how.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            progress,
-            keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
-        ],
-    )
+    progress.history = _restore(folder, trainee)
+    done = len(progress.history)
+    if done:
+        say(f"continuing after epoch {done}")
+    if done < how.epochs and not _is_over(progress.history, how.patience):
+        trainee.fit(
+            batches, initial_epoch=done, epochs=how.epochs, shuffle=False, verbose=0, callbacks=[progress]
+        )
     trainee.load_weights(folder / "best.weights.h5")
     return Fitted(model, tuple(progress.history))
 
@@ -261,8 +340,12 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
     """Write the configuration, or make sure that the folder's is the same."""
     text = json.dumps(config, sort_keys=True)
     file = folder / "config.json"
-    if file.is_file() and file.read_text() != text:
-        raise ConfigError(
-            f"{folder}: holds checkpoints of another configuration; choose another folder or delete it"
-        )
-    file.write_text(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.is_file() and file.read_text() != text:
+            raise ConfigError(
+                f"{folder}: holds checkpoints of another configuration; choose another folder or delete it"
+            )
+        file.write_text(text)
+    except OSError as error:
+        raise EdgeBenchError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -14,7 +14,7 @@ Float32 = NDArray[np.float32]
 
 
 def frame_power(samples: Float32, *, length: int) -> NDArray[np.float64]:
-    """Return the mean square of consecutive windows, shape (ceil(n / length),)."""
+    """Return the mean square of consecutive windows, shape (ceil(n / length),); zeros fill the last."""
     padded = np.zeros(-(-len(samples) // length) * length)
     padded[: len(samples)] = samples
     return (padded.reshape(-1, length) ** 2).mean(axis=1)
@@ -46,6 +46,8 @@ def remove_silence(
         return samples
     power = 10 * np.log10(frame_power(samples, length=length) + 1e-12)
     silent = power < max(np.percentile(power, 95) - below_db, floor_db)
+    if silent.all():
+        return samples[:0]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], silent.astype(np.int8), [0]))))
     keep = np.ones(len(samples), bool)
     longest = int(longest_s * 50)
@@ -66,7 +68,8 @@ def equalise_loudness(
     length = int(window_s * sample_rate)
     if len(samples) < length:
         return samples
-    rms = np.sqrt(frame_power(samples, length=length)) + 1e-6
+    # whole windows only: what is left at the end keeps the gain of the last
+    rms = np.sqrt(frame_power(samples[: len(samples) // length * length], length=length)) + 1e-6
     limit = 10 ** (most_db / 20)
     gain = np.clip(np.sqrt(np.mean(samples.astype(np.float64) ** 2)) / rms, 1 / limit, limit)
     centres = (np.arange(len(gain)) + 0.5) * length

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from edge_runtime import ConfigError
+
 RECEPTIVE_FIELD = 108
 STRIDE = 48
 
@@ -45,6 +47,10 @@ class SwishNetConfig:
     inputs: int = 20
     classes: int = 3
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.inputs, self.classes) < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError(f"{self}: width, inputs and classes must be at least 1, dropout from 0 to below 1")
 
 
 @keras.saving.register_keras_serializable(package="edge_bench")
