@@ -104,15 +104,21 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
                 # the backend works and refuses this model (or delegate): the next one would hide that
                 what = "delegate or the model" if delegate else "model"
                 why = " ".join(f"{error} {said()}".split())
-                if name == "tflite-runtime" and "tensorflow" in sys.modules:
-                    why += " (TensorFlow is loaded in this process and its symbols get in the way: use another process)"
-                raise InterpreterError(f"{name} {version} refuses the {what}: {why}") from None
+                raise InterpreterError(f"{name} {version} refuses the {what}: {why}{_conflict(name)}") from None
             except _DelegateError as error:
                 raise InterpreterError(f"delegate {delegate}: {name} {version} cannot load it: {error}") from None
             except Exception as error:  # SystemError beside a numpy it was not built for, and worse
-                failures.append(f"{name} {version}: {type(error).__name__}: {str(error).splitlines()[0]}")
+                first = (str(error).splitlines() or [""])[0]
+                failures.append(f"{name} {version}: {type(error).__name__}: {first}{_conflict(name)}")
     hint = _install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
     raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {hint}")
+
+
+def _conflict(backend: str) -> str:
+    """Return a remark when another library in this process is known to break the backend."""
+    if backend == "tflite-runtime" and "tensorflow" in sys.modules:
+        return " (TensorFlow is loaded in this process and its symbols get in the way: use another process)"
+    return ""
 
 
 def _resolver_type(backend: str) -> Any:

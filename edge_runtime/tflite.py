@@ -108,7 +108,7 @@ class _Table:
         self._fields = (size - 4) // 2
 
     def _spend(self, effort: int) -> None:
-        """Count what reading costs: offsets may point to one place many times over, and a small file must stay cheap."""
+        """Count what reading costs: offsets may point to one place many times, and a small file must stay cheap."""
         self._budget[0] -= effort
         if self._budget[0] < 0:
             raise BundleError("it lists more than its size allows")
