@@ -11,6 +11,22 @@ from .corpus import Corpus, attribution
 from .evaluate import markdown_table
 
 
+def _confusions(evaluation: dict[str, Any]) -> list[str]:
+    """Return the most frequent confusion at each clip length, in words."""
+    found = []
+    names = evaluation["classes"]
+    for key, result in evaluation["clips_by_length"].items():
+        shares = {
+            (a, b): result["confusion"][i][j] / max(1, sum(result["confusion"][i]))
+            for i, a in enumerate(names)
+            for j, b in enumerate(names)
+            if i != j
+        }
+        (true, taken), share = max(shares.items(), key=lambda item: item[1])
+        found.append(f"At {key} s, {100 * share:.1f} % of {true} clips are taken for {taken}: its commonest mistake.")
+    return found
+
+
 def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[dict[str, Any]]) -> str:
     """Return the card as Markdown.
 
@@ -26,6 +42,9 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
     first = bundles[0]
     experiment, fit = first.info["training"]["experiment"], first.info["training"]["fit"]
     config = first.front_end
+    teachers = " and ".join(experiment["teachers"])
+    recipe = first.info["family"] + ("-distilled" if teachers else "")
+    taught = f", distilled from {teachers}" if teachers else ""
     used = [r for r in corpus.recordings if r.split in ("train", "validation")]
     lines = [
         f"# {first.info['family']}",
@@ -57,14 +76,13 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "## Limits",
         "",
         "- One label a clip: speech over music counts as neither one nor the other; whichever it says is a guess.",
-        "- Tonal or rhythmic noise (alarms, engines, typing) is taken for music more often than anything else; the",
-        "  shorter the clip the more so.",
+        *(f"- {text}" for text in _confusions(evaluations[0])),
         "- Silence has no class: gate by level before you ask.",
         "- Little telephone, far-field and sung speech was in the training; those were simulated.",
         "",
         "## Training",
         "",
-        f"`edge-bench train {first.info['family']}`; {fit['epochs']} epochs of {fit['steps']} steps, "
+        f"`edge-bench train {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
         f"{experiment['copies']} augmented copies of each recording, seed {fit['seed']}, keras "
         f"{first.info['training']['keras']}, corpus {first.info['training']['corpus']}.",
         "",
