@@ -33,10 +33,11 @@ Float32 = NDArray[np.float32]
 TILE = 16
 BLOCK = 13 * TILE  # 208 frames: a 2 s clip in one block, its spectra still in a 1 MiB cache
 TRANSFORM = 64  # frames in one call of the FFT: its input and output fit into the second-level cache
-# numpy 2 transforms float32 as it is and into a given array. numpy 1 casts to float64 and allocates: we cast into a
-# buffer of our own, so that there is one allocation and not two, because freeing both makes malloc give the pages back
-# to the system, and fetching them again would double the time of the whole front end.
-_OWN_PRECISION = int(np.__version__.partition(".")[0]) >= 2
+# np.fft computes in float64, in numpy 2 as well. Given float32 it casts in and out, and freeing those large buffers can
+# make malloc hand the pages back to the system on every call; fetching them again doubles the time of the front end.
+# So we cast, into buffers that stay. numpy 2 writes its result into one, too; numpy 1 allocates it, and that alone is
+# harmless with glibc's default thresholds.
+_FFT_TAKES_OUT = int(np.__version__.partition(".")[0]) >= 2
 _DB = 10.0 / np.log(10.0)
 
 
@@ -115,6 +116,7 @@ def as_samples(samples: ArrayLike) -> Float32:
     return array.astype(np.float32)
 
 
+_PIECE = 8192  # samples; longer sums would be given to several threads
 LARGEST_SAMPLE = 1e6  # a float recording may leave [-1, 1] a little; beyond this it is no recording
 
 
@@ -126,11 +128,12 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
     AudioError
         Naming the first such sample.
     """
-    # the sum of squares of a hop costs a third of looking at every sample, and is exact enough to let it pass
-    if len(samples) < 1000 and np.dot(samples, samples) <= LARGEST_SAMPLE:
-        return
-    for start in range(0, len(samples), 1 << 15):  # in pieces, so that no copy of a long recording is made
-        piece = samples[start : start + (1 << 15)]
+    for start in range(0, len(samples), _PIECE):
+        piece = samples[start : start + _PIECE]
+        # The sum of squares costs a third of looking at every sample and needs no memory. A larger copy at this place
+        # made malloc hand pages back to the system on every call, which doubled the time of the whole front end.
+        if np.dot(piece, piece) <= LARGEST_SAMPLE:
+            continue
         bad = ~(np.abs(piece) <= LARGEST_SAMPLE)
         if bad.any():
             at = int(np.argmax(bad))
@@ -160,7 +163,8 @@ class FrontEnd:
         self.config = config
         self._tables = tables = _tables(config)
         bins = config.fft_length // 2 + 1
-        self._padded = np.zeros((BLOCK, config.fft_length), np.float32 if _OWN_PRECISION else np.float64)
+        self._padded = np.zeros((BLOCK, config.fft_length), np.float64)
+        self._transformed = np.zeros((TRANSFORM, bins), np.complex128)
         self._frames: Float32 = np.zeros((BLOCK, config.frame_length), np.float32)
         self._spectrum = np.empty((BLOCK, bins), np.complex64)
         self._power = np.zeros((BLOCK, bins), np.float32)
@@ -251,8 +255,10 @@ class FrontEnd:
         np.multiply(framed, tables.window, out=view.frames)
         for frames, wide, padded, spectrum in view.transforms:
             wide[...] = frames
-            if _OWN_PRECISION:
-                np.fft.rfft(padded, out=spectrum)  # type: ignore[call-arg, unused-ignore]
+            if _FFT_TAKES_OUT:
+                transformed = self._transformed[: len(padded)]
+                np.fft.rfft(padded, out=transformed)  # type: ignore[call-arg, unused-ignore]
+                spectrum[...] = transformed
             else:
                 spectrum[...] = np.fft.rfft(padded)
         np.absolute(view.spectrum, out=view.power)
