@@ -23,6 +23,7 @@ COMMANDS = {
     "models": "edge_bench.train.cli:models",
     "render-midi": "edge_bench.train.cli:render_midi",
     "train": "edge_bench.train.cli:train",
+    "distill": "edge_bench.train.cli:distill",
     "evaluate": "edge_bench.train.cli:evaluate",
     "card": "edge_bench.train.cli:card",
     "quantize": "edge_bench.quantize.cli:quantize",

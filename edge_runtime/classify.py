@@ -163,6 +163,11 @@ class Classifier:
         """
         scale, zero_point = self.session.input_quantization
         room = self._input.shape[2] - len(features)
+        if features.ndim != 2 or room < 0 or features.shape[1] != self._input.shape[3]:
+            raise ConfigError(
+                f"features have shape {features.shape}, expected at most {self._input.shape[2]} frames of "
+                f"{self._input.shape[3]}"
+            )
         padding = quantise(np.zeros(1, np.float32), scale, zero_point, self.session.input_dtype)
         self._input[0, 0, :room] = padding[0]
         self._input[0, 0, room:] = quantise(features, scale, zero_point, self.session.input_dtype)

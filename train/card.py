@@ -82,7 +82,7 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "",
         "## Training",
         "",
-        f"`edge-bench train {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
+        f"`edge-bench {'distill' if teachers else 'train'} {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
         f"{experiment['copies']} augmented copies of each recording, seed {fit['seed']}, keras "
         f"{first.info['training']['keras']}, corpus {first.info['training']['corpus']}.",
         "",

@@ -124,6 +124,32 @@ def train(
         write_json(json_file, result)
 
 
+def _distill(**options: Any) -> None:
+    from edge_runtime import ConfigError
+
+    from .experiment import load
+
+    if not load(options["config"]).teachers:
+        raise ConfigError(f'{options["config"]}: names no teacher; add teachers = ["yamnet"], or use edge-bench train')
+    assert train.callback is not None
+    train.callback(**options)
+
+
+distill = click.Command(
+    "distill",
+    callback=_distill,
+    params=train.params,
+    help="""Train the network that CONFIG describes on the answers of its teachers as well as on the labels.
+
+    As train, but CONFIG must name teachers; their weights lie in the folder EDGE_BENCH_WEIGHTS.
+
+    \b
+    Example:
+      EDGE_BENCH_WEIGHTS=~/weights edge-bench distill swishnet-slim-distilled --corpus ~/corpus
+    """,
+)
+
+
 @click.command()
 @click.argument("model")
 @corpus_option

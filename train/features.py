@@ -230,7 +230,8 @@ def features(
         Augmented copies of each recording. Noise for mixing comes from the same split, so validation never meets
         the training noises.
     gain_db : float
-        Level change of everything, to see how a network stands it. Nothing is clipped.
+        Level change of the clean copy, to see how a network stands it; augmented copies get a level of their own.
+        Nothing is clipped.
     """
     how = augmentation or Augmentation()
     waves = waveforms(corpus, split, cache=cache, progress=progress)
