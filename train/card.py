@@ -44,6 +44,7 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
     config = first.front_end
     teachers = " and ".join(experiment["teachers"])
     recipe = first.info["family"] + ("-distilled" if teachers else "")
+    command = "distill" if teachers else "train"
     taught = f", distilled from {teachers}" if teachers else ""
     used = [r for r in corpus.recordings if r.split in ("train", "validation")]
     lines = [
@@ -82,7 +83,7 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "",
         "## Training",
         "",
-        f"`edge-bench {'distill' if teachers else 'train'} {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
+        f"`edge-bench {command} {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
         f"{experiment['copies']} augmented copies of each recording, seed {fit['seed']}, keras "
         f"{first.info['training']['keras']}, corpus {first.info['training']['corpus']}.",
         "",
