@@ -34,7 +34,7 @@ TILE = 16
 BLOCK = 13 * TILE  # 208 frames: a 2 s clip in one block, its spectra still in a 1 MiB cache
 TRANSFORM = 64  # frames in one call of the FFT: its input and output fit into the second-level cache
 # np.fft computes in float64, in numpy 2 as well. Given float32 it casts in and out, and freeing those large buffers can
-# make malloc hand the pages back to the system on every call; fetching them again doubles the time of the front end.
+# make malloc hand the pages back to the system on every call; fetching them again can cost more than the FFT.
 # So we cast, into buffers that stay. numpy 2 writes its result into one, too; numpy 1 allocates it, and that alone is
 # harmless with glibc's default thresholds.
 _FFT_TAKES_OUT = int(np.__version__.partition(".")[0]) >= 2
@@ -131,7 +131,7 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
     for start in range(0, len(samples), _PIECE):
         piece = samples[start : start + _PIECE]
         # The sum of squares costs a third of looking at every sample and needs no memory. A larger copy at this place
-        # made malloc hand pages back to the system on every call, which doubled the time of the whole front end.
+        # can make malloc hand pages back to the system on every call.
         if np.dot(piece, piece) <= LARGEST_SAMPLE:
             continue
         bad = ~(np.abs(piece) <= LARGEST_SAMPLE)

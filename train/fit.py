@@ -322,7 +322,7 @@ def fit(
         loss=distillation_loss(how.soft, how.temperature)
         if teacher
         else keras.losses.CategoricalCrossentropy(from_logits=True),
-        jit_compile=False,  # XLA is three times slower on a CPU at these sizes
+        jit_compile=False,  # on a CPU XLA is slower at these sizes
     )
     progress.history = _restore(folder, trainee)
     done = len(progress.history)
