@@ -128,8 +128,8 @@ class Classifier:
         )
         self.front_end = FrontEnd(config)
         scale, zero_point = self.session.input_quantization
-        padding = quantise(np.zeros(1, np.float32), scale, zero_point, self.session.input_dtype)
-        self._input = np.full(self.session.input_shape, padding[0], self.session.input_dtype)
+        self._padding = quantise(np.zeros(1, np.float32), scale, zero_point, self.session.input_dtype)[0]
+        self._input = np.full(self.session.input_shape, self._padding, self.session.input_dtype)
 
     def __enter__(self) -> Classifier:
         return self
@@ -168,8 +168,7 @@ class Classifier:
                 f"features have shape {features.shape}, expected at most {self._input.shape[2]} frames of "
                 f"{self._input.shape[3]}"
             )
-        padding = quantise(np.zeros(1, np.float32), scale, zero_point, self.session.input_dtype)
-        self._input[0, 0, :room] = padding[0]
+        self._input[0, 0, :room] = self._padding
         self._input[0, 0, room:] = quantise(features, scale, zero_point, self.session.input_dtype)
         return self._input
 

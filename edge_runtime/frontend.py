@@ -130,7 +130,7 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
     """
     for start in range(0, len(samples), _PIECE):
         piece = samples[start : start + _PIECE]
-        # The sum of squares costs a third of looking at every sample and needs no memory. A larger copy at this place
+        # The sum of squares is cheaper than looking at every sample and needs no memory. A larger copy at this place
         # can make malloc hand pages back to the system on every call.
         if np.dot(piece, piece) <= LARGEST_SAMPLE:
             continue
@@ -176,7 +176,7 @@ class FrontEnd:
     def _cut(self, row: int, count: int) -> _Views:
         """Return the parts of the work buffers that `count` frames from `row` on need.
 
-        Kept, because cutting them anew would be a tenth of the cost of a streaming hop.
+        Kept, because cutting them anew costs a streaming hop dear.
         """
         views = self._views.get((row, count))
         if views is None:
@@ -248,7 +248,7 @@ class FrontEnd:
         config, tables = self.config, self._tables
         count, hop = len(out), config.hop_length
         view = self._cut(first % TILE, count)
-        # A view made this way is bounds-checked and five times cheaper than as_strided.
+        # A view made this way is bounds-checked and cheaper than as_strided.
         framed: Float32 = np.ndarray(
             (count, config.frame_length), np.float32, samples, (first - offset) * hop * 4, (hop * 4, 4)
         )

@@ -137,18 +137,6 @@ def _delegate(backend: str, path: str) -> Any:
         raise _DelegateError(" ".join(str(error).split())) from None
 
 
-def available(flatbuffer: bytes) -> dict[str, str]:
-    """Return the version of every backend that builds an interpreter for a model here."""
-    found = {}
-    for name in BACKENDS:
-        try:
-            session = Session(flatbuffer, backend=name)
-        except InterpreterError:
-            continue
-        found[name] = session.version
-    return found
-
-
 class _DelegateError(Exception):
     """A shared library that is no delegate."""
 

@@ -195,27 +195,6 @@ _OPTIONS: dict[str, tuple[tuple[str, int, str, int], ...]] = {
 }  # fmt: skip
 
 
-def size_of(data: bytes | memoryview) -> int:
-    """Return the length of the flatbuffer in front of an appended zip, or of the whole.
-
-    The zip's central directory says where the zip begins; without one the whole is the flatbuffer.
-    """
-    view = memoryview(data)
-    tail = bytes(view[-(65536 + 22) :])
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < 22:
-        return len(view)
-    size, offset = struct.unpack_from("<II", tail, at + 12)
-    end = len(view) - len(tail) + at
-    start = end - size - offset  # 0 when the zip's offsets count from the file's start
-    if start != 0 or end - size < 0:
-        raise BundleError("the appended zip does not fit the file: it was cut or something was inserted")
-    first = bytes(view[end - size : end - size + 46])
-    if first[:4] != b"PK\x01\x02" or len(first) < 46:
-        return len(view)
-    return int(struct.unpack_from("<I", first, 42)[0])
-
-
 def read(data: bytes | memoryview, *, what: str = "model") -> Model:
     """Read a flatbuffer.
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow.lite.python import schema_py_generated as schema
 
 from edge_runtime import BundleError, tflite
 from edge_runtime.classify import quantise
 from edge_runtime.executor import Executor
+
+from .objects import unpack
+from .pack import pack
 
 Float32 = NDArray[np.float32]
 
@@ -73,11 +74,9 @@ def _mean_error(flatbuffer: bytes, tensor: int, clips: Float32, wanted: list[NDA
 
 
 def _add_to_bias(flatbuffer: bytes, tensor: int, change: NDArray[np.float64]) -> bytes:
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = unpack(flatbuffer)
     bias = model.subgraphs[0].tensors[tensor]
     buffer = model.buffers[bias.buffer]
     values = np.frombuffer(bytes(buffer.data), np.int32) + np.rint(change / bias.quantization.scale).astype(np.int64)
     buffer.data = np.frombuffer(values.astype(np.int32).tobytes(), np.uint8)
-    builder = flatbuffers.Builder(len(flatbuffer))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)

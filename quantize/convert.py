@@ -17,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import edge_runtime
+from edge_bench.train.models.swishnet import RECEPTIVE_FIELD, STRIDE
 from edge_runtime import ConfigError, FrontEndConfig, bundle, tflite
 from edge_runtime.classify import make_golden, padded
 
@@ -28,8 +29,6 @@ from .ranges import correct_ranges
 
 Float32 = NDArray[np.float32]
 
-RECEPTIVE_FIELD = 108
-STRIDE = 48
 DENSE_BLOCK = 512
 INPUT_LIMIT = 5.0  # standard deviations; a wider int8 range would spend its steps on rare outliers
 CLIP_FRAMES = (48, 98, 198)

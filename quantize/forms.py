@@ -18,9 +18,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from edge_runtime import BundleError
 
+from .objects import operator_name, unpack
 from .pack import pack, strip
-
-_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
 def two_forms(flatbuffer: bytes, *, block_frames: int, receptive_field: int) -> bytes:
@@ -38,11 +37,11 @@ def two_forms(flatbuffer: bytes, *, block_frames: int, receptive_field: int) -> 
     BundleError
         If the graph holds an operator that this rewrite does not know.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = unpack(flatbuffer)
     clip = model.subgraphs[0]
     clip.name = b"clip"
     for operator in clip.operators:
-        name = _operator_name(model, operator)
+        name = operator_name(model, operator)
         if name == "STRIDED_SLICE":
             _slice(model, clip, operator, *_first_and_step(model, clip, operator))
         elif name in ("MUL", "ADD", "MEAN") and _all_default(operator.builtinOptions):
@@ -57,11 +56,6 @@ def two_forms(flatbuffer: bytes, *, block_frames: int, receptive_field: int) -> 
     ]
     strip(model)
     return pack(model)
-
-
-def _operator_name(model: Any, operator: Any) -> str:
-    code = model.operatorCodes[operator.opcodeIndex]
-    return _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def _all_default(options: Any) -> bool:
@@ -119,7 +113,7 @@ def _dense(model: Any, graph: Any, frames: int) -> Any:
     rate, length = {start: 1}, {start: frames}
     kept = []
     for operator in graph.operators:
-        name = _operator_name(model, operator)
+        name = operator_name(model, operator)
         if name in ("MEAN", "SOFTMAX"):
             continue
         source = int(operator.inputs[1 if name == "SPLIT" else 0])

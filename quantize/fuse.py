@@ -2,7 +2,7 @@
 
 A k3 convolution is a k6 one whose first three taps are zero, and depthwise times pointwise multiplies out to a full
 convolution. Channels are ordered so that all sigmoids of a block come first and all tanhs follow: one split serves
-both gates. The network computes the same numbers with a third of the operators, and at this size the number of
+both gates. The network computes the same numbers with fewer operators, and at this size the number of
 operators is what costs.
 """
 

@@ -13,32 +13,29 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-GATE_RANGE = 6.0
+from .objects import operator_name, unpack
+from .pack import pack
 
-_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+GATE_RANGE = 6.0
 
 
 def correct_ranges(flatbuffer: bytes) -> bytes:
     """Return the converted graph with better ranges; a float graph comes back as it is."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = unpack(flatbuffer)
     graph = model.subgraphs[0]
     if graph.tensors[int(graph.inputs[0])].type != schema.TensorType.INT8:
         return flatbuffer
     for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        name = _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        name = operator_name(model, operator)
         if name == "SPLIT":
             _narrow(graph, int(operator.inputs[1]), [int(i) for i in operator.outputs])
         elif name == "MEAN":
             source, result = (graph.tensors[int(i)] for i in (operator.inputs[0], operator.outputs[0]))
             result.quantization = copy.deepcopy(source.quantization)
-    builder = flatbuffers.Builder(len(flatbuffer))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model)
 
 
 def _narrow(graph: Any, whole: int, halves: list[int]) -> None:

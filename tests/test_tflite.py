@@ -372,24 +372,6 @@ def test_one_long_list_of_numbers_listed_often() -> None:
 # --- what lies behind the flatbuffer ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_size_of_the_flatbuffer_in_front_of_a_zip(
-    bundles: dict[str, Any], models: dict[str, bytes], precision: str
-) -> None:
-    whole = bundles[precision].read_bytes()
-    assert tflite.size_of(whole) == len(models[precision])
-    assert tflite.size_of(models[precision]) == len(models[precision])
-    assert tflite.size_of(b"") == 0
-    for broken in (whole[:-3000] + whole[-2000:], whole[:1000] + b"x" + whole[1000:]):
-        with pytest.raises(BundleError, match="cut or something was inserted"):
-            tflite.size_of(broken)
-
-
-def test_size_of_a_damaged_zip() -> None:
-    end = b"PK\x05\x06" + bytes(8) + struct.pack("<II", 8, 0) + b"\0\0"
-    assert tflite.size_of(b"PK\x01\x02" + bytes(4) + end) >= 0
-
-
 def test_a_tail_changes_nothing(bundles: dict[str, Any], models: dict[str, bytes]) -> None:
     assert tflite.read(bundles["int8"].read_bytes()).subgraphs == tflite.read(models["int8"]).subgraphs
     assert tflite.read(memoryview(models["int8"])).signatures == tflite.read(models["int8"]).signatures

@@ -21,7 +21,7 @@ keras = pytest.importorskip("keras")
 from edge_bench.train import fit as fit_module  # noqa: E402
 from edge_bench.train.clips import Masking, TeacherTracks, evaluation_clips  # noqa: E402
 from edge_bench.train.features import normalisation  # noqa: E402
-from edge_bench.train.fit import FitConfig, fit, predict, rate_at, score, total_epochs, validation_sets  # noqa: E402
+from edge_bench.train.fit import FitConfig, fit, predict, rate_at, score, validation_sets  # noqa: E402
 from edge_bench.train.models import build  # noqa: E402
 
 # one padded length, so that one graph is traced; the average follows quickly, because ten steps are all there are
@@ -294,7 +294,6 @@ def test_rates_are_cosines_with_warm_restarts() -> None:
         assert rate_at(how, start + length - 1e-6) == pytest.approx(1e-4, rel=1e-3)
         inside = [rate_at(how, start + length * k / 50) for k in range(50)]
         assert inside == sorted(inside, reverse=True)
-    assert [total_epochs(10, n) for n in (1, 2, 3)] == [10, 30, 70]
 
 
 def test_the_distillation_loss() -> None:

@@ -99,11 +99,6 @@ def rate_at(config: FitConfig, epoch: float) -> float:
     return low + (high - low) * (1 + math.cos(math.pi * epoch / cycle)) / 2
 
 
-def total_epochs(first_cycle: int, cycles: int) -> int:
-    """Return the epochs of `cycles` whole cosines, so that a training ends at the lowest rate."""
-    return int(first_cycle * (2**cycles - 1))
-
-
 def validation_sets(
     pool: Pool, config: FrontEndConfig, classes: Sequence[str], clip_s: Sequence[float] = CLIP_LENGTHS
 ) -> dict[str, ClipSet]:
