@@ -197,7 +197,7 @@ def evaluate(
         click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}{level}, percent")
         header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
         click.echo(table(header, rows))
-        for row in result["errors"][f"{max(lengths):g}"][:10]:
+        for row in result["errors"][f"{result['clip_s']:g}"][:10]:
             click.echo(f"  {row['errors']} of {row['clips']} clips taken for {row['taken_for']}: {row['file']}")
     if plot:
         report.draw_confusions({f"{k} s": r for k, r in result["clips_by_length"].items()}, result["classes"], plot)

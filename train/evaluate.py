@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from edge_runtime.bundle import read, resolve
 from edge_runtime.classify import predict as predict_bundle
 
 from . import corpus, features, report
-from .clips import evaluation_clips
+from .clips import ClipSet, evaluation_clips
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -60,6 +61,52 @@ def markdown_table(evaluations: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model answers on a split, before anything is scored.
+
+    Attributes
+    ----------
+    name : str
+    classes : tuple of str
+    corpus : str
+        The corpus' revision.
+    files : tuple of str
+        Names of the recordings that ``ClipSet.recording`` counts.
+    clips : dict
+        For each clip length in seconds the clips and their probabilities, (clips, classes).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    corpus: str
+    files: tuple[str, ...]
+    clips: dict[float, tuple[ClipSet, NDArray[np.float32]]]
+
+
+def answers(
+    path: str,
+    corpus_root: Path,
+    split: str,
+    *,
+    clip_s: Sequence[float] = (0.5, 1.0, 2.0),
+    gain_db: float = 0.0,
+    backend: str = "auto",
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Answers:
+    """Return a model's answers on the clips of a split; parameters as `evaluate`."""
+    config, classes, name, predict = open_model(path, backend)
+    data = corpus.load(corpus_root, classes=classes)
+    plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
+    pool = features.features(data, split, plain, gain_db=gain_db, cache=cache, progress=progress)
+    found = {}
+    for seconds in clip_s:
+        clips = evaluation_clips(pool, config, classes, seconds)
+        found[seconds] = (clips, predict(clips.x))
+    return Answers(name, classes, data.revision(), tuple(r.name for r in pool.recordings), found)
+
+
 def evaluate(
     path: str,
     corpus_root: Path,
@@ -81,28 +128,26 @@ def evaluate(
     log : Path, optional
         A JSON-lines file that every look at the test split is appended to.
     """
-    config, classes, name, predict = open_model(path, backend)
-    data = corpus.load(corpus_root, classes=classes)
-    plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
-    pool = features.features(data, split, plain, gain_db=gain_db, cache=cache, progress=progress)
+    found = answers(
+        path, corpus_root, split, clip_s=clip_s, gain_db=gain_db, backend=backend, cache=cache, progress=progress
+    )
+    name, classes = found.name, found.classes
     results, errors = {}, {}
-    for seconds in clip_s:
-        clips = evaluation_clips(pool, config, classes, seconds)
-        probabilities = predict(clips.x)
+    for seconds, (clips, probabilities) in found.clips.items():
         key = f"{seconds:g}"
         results[key] = report.scores(clips, probabilities, classes)
-        names = [r.name for r in pool.recordings]
-        errors[key] = report.errors_by_recording(clips, probabilities, names, classes)[:40]
+        errors[key] = report.errors_by_recording(clips, probabilities, found.files, classes)[:40]
+    longest = max(found.clips)
     answer = {
         "schema": "edge-bench/evaluate/1",
         "model": name,
         "path": path,
         "split": split,
-        "corpus": data.revision(),
+        "corpus": found.corpus,
         "classes": list(classes),
         "gain_db": gain_db,
-        **results[f"{max(clip_s):g}"],
-        "clip_s": max(clip_s),
+        **results[f"{longest:g}"],
+        "clip_s": longest,
         "clips_by_length": results,
         "errors": errors,
     }
@@ -110,7 +155,7 @@ def evaluate(
         log.parent.mkdir(parents=True, exist_ok=True)
         entry = {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": name, "path": path,
-            "corpus": data.revision(), "gain_db": gain_db,
+            "corpus": found.corpus, "gain_db": gain_db,
             "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
         }  # fmt: skip
         with log.open("a") as file:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -27,6 +27,14 @@ from .clips import ClipBatches, ClipSet, Masking, TeacherTracks, evaluation_clip
 from .features import Pool
 
 CLIP_LENGTHS = (2.0, 1.0, 0.5)
+# from a network that gives logits to the figures of an epoch; ``score`` chooses the best
+Scored = Callable[[keras.Model], dict[str, float]]
+
+
+class Batches(Protocol):
+    """Endless random batches: a `keras.utils.PyDataset` whose items depend on the epoch."""
+
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class FitConfig:
     ----------
     epochs, steps : int
         An epoch is `steps` batches, not a pass over the pool.
+    optimizer : {'adam', 'sgd'}
+        SGD has a momentum of 0.9.
     batch : int
         Clips of 2 s in a batch; shorter clips come in larger batches.
     learning_rate, final_rate : float
@@ -54,6 +64,7 @@ class FitConfig:
 
     epochs: int = 60
     steps: int = 200
+    optimizer: str = "adam"
     batch: int = 256
     learning_rate: float = 3e-3
     final_rate: float = 1e-5
@@ -75,6 +86,8 @@ class FitConfig:
         for name in ("epochs", "steps", "batch", "first_cycle", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, must be at least 1")
+        if self.optimizer not in ("adam", "sgd"):
+            raise ConfigError(f"training: optimizer is {self.optimizer!r}, must be adam or sgd")
         if not self.clip_s or not all(0 < s <= 60 for s in self.clip_s):
             raise ConfigError(f"training: clip_s is {self.clip_s}, must be lengths above 0 s")
         for name, low, high in (
@@ -129,11 +142,10 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
     """Learning rate, validation on the averaged weights, the best so far, early stop and resume."""
 
     def __init__(
-        self, config: FitConfig, sets: dict[str, ClipSet], classes: Sequence[str], batches: ClipBatches, folder: Path,
-        say: Callable[[str], None],
+        self, config: FitConfig, scored: Scored, batches: Batches, folder: Path, say: Callable[[str], None]
     ) -> None:
         super().__init__()
-        self._config, self._sets, self._classes = config, sets, classes
+        self._config, self._scored = config, scored
         self._batches, self._folder, self._say = batches, folder, say
         self.history: list[dict[str, float]] = []
         self._began = 0.0
@@ -159,7 +171,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             "epoch": epoch + 1.0,
             "loss": float((logs or {})["loss"]),
             "rate": rate_at(self._config, epoch + 1 - 1 / self._config.steps),
-            **score(self.model, self._sets, self._classes),
+            **self._scored(self.model),
         }
         better = row["score"] > self._best
         if better:
@@ -293,7 +305,7 @@ def fit(
         If a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(how.seed)
-    claim = {
+    of_training = {
         "fit": asdict(how),
         "model": model.name,
         "front_end": config.to_dict(),
@@ -301,22 +313,53 @@ def fit(
         "pool": [len(pool.starts), int(pool.lengths.sum())],
         "teacher": [teacher.window, teacher.hop, float(teacher.pool.data.sum())] if teacher else None,
     }
-    _claim(folder, claim)
+    claim(folder, of_training)
     batches = ClipBatches(
         pool, config, classes, clip_s=how.clip_s, batch=how.batch, steps=how.steps, seed=how.seed,
         masking=how.masking, mixup=how.mixup, smoothing=how.smoothing, source_power=how.source_power,
         teacher=teacher, temperature=how.temperature,
     )
-    progress = _Progress(how, validation_sets(validation, config, classes, how.clip_s), classes, batches, folder, say)
+    sets = validation_sets(validation, config, classes, how.clip_s)
+    return fit_batches(
+        model, batches, lambda trainee: score(trainee, sets, classes), how, folder,
+        loss=distillation_loss(how.soft, how.temperature) if teacher else None, say=say,
+    )  # fmt: skip
+
+
+def fit_batches(
+    model: keras.Model,
+    batches: Batches,
+    scored: Scored,
+    how: FitConfig,
+    folder: Path,
+    *,
+    loss: Any = None,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Train on any batches; `fit` and `edge_bench.train.systems` say what they are made of.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its layer ``pooled_logits`` precedes its softmax. Trained in place.
+    scored : callable
+        Called after each epoch with a network that gives logits.
+    folder : Path
+        Claimed with `claim` before.
+    loss : optional
+        Of targets and logits; cross entropy by default.
+    """
+    progress = _Progress(how, scored, batches, folder, say)
     trainee = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
+    averaged = {"use_ema": True, "ema_momentum": how.ema}
+    common = {"clipnorm": how.clip_norm, "weight_decay": how.weight_decay or None, **averaged}
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(how.learning_rate, **common),
+        "sgd": lambda: keras.optimizers.SGD(how.learning_rate, momentum=0.9, **common),
+    }
     trainee.compile(
-        keras.optimizers.Adam(
-            how.learning_rate, clipnorm=how.clip_norm, weight_decay=how.weight_decay or None,
-            use_ema=True, ema_momentum=how.ema,
-        ),
-        loss=distillation_loss(how.soft, how.temperature)
-        if teacher
-        else keras.losses.CategoricalCrossentropy(from_logits=True),
+        optimizers[how.optimizer](),
+        loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,  # on a CPU XLA is slower at these sizes
     )
     progress.history = _restore(folder, trainee)
@@ -331,7 +374,7 @@ def fit(
     return Fitted(model, tuple(progress.history))
 
 
-def _claim(folder: Path, config: dict[str, Any]) -> None:
+def claim(folder: Path, config: dict[str, Any]) -> None:
     """Write the configuration, or make sure that the folder's is the same."""
     text = json.dumps(config, sort_keys=True)
     file = folder / "config.json"
