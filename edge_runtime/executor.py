@@ -57,8 +57,8 @@ class Executor:
 
     Parameters
     ----------
-    flatbuffer : bytes
-        A model whose graph has one input and one output, int8 or float32.
+    model : bytes or Model
+        A flatbuffer, or one that was read; its graph has one input and one output, int8 or float32.
     frames : int, optional
         Length of the input's third axis, the time, if other than the model's own.
     signature : str, optional
@@ -84,11 +84,13 @@ class Executor:
     backend = "numpy"
     version = np.__version__
 
-    def __init__(self, flatbuffer: bytes, *, frames: int | None = None, signature: str | None = None) -> None:
-        graph = _graph(tflite.read(flatbuffer), signature)
+    def __init__(
+        self, model: bytes | tflite.Model, *, frames: int | None = None, signature: str | None = None
+    ) -> None:
+        graph = _graph(model if isinstance(model, tflite.Model) else tflite.read(model), signature)
         self._in, self._out = graph.inputs[0], graph.outputs[0]
         source, result = graph.tensors[self._in], graph.tensors[self._out]
-        self.input_quantization, self.output_quantization = _pair(source), _pair(result)
+        self.input_quantization, self.output_quantization = quantization(source), quantization(result)
         self._steps = [_prepare(graph, operator) for operator in graph.operators]
         if self._out not in {self._in, *(i for step in self._steps for i in step.outputs)}:
             raise InterpreterError(f"no operator writes the graph's output, tensor {self._out}")
@@ -116,19 +118,20 @@ class Executor:
         InterpreterError
             If `x` has another shape or type than the input.
         """
-        self._set(x)
+        self.set(x)
         return self.invoke()
 
     def tensors(self, x: Array) -> dict[int, Array]:
         """Set the input, run, and return a copy of every tensor that is not constant, by its number in the graph."""
-        self._set(x)
+        self.set(x)
         return {i: value.copy() for i, value in self._values().items() if i not in self._constants}
 
     def nodes(self) -> Nodes:
         """Return how many operators there are; none is in a delegate."""
         return Nodes(len(self._steps), 0, 0)
 
-    def _set(self, x: Array) -> None:
+    def set(self, x: Array) -> None:
+        """Copy an array into the input; see `run`."""
         if x.shape != self.input_shape or x.dtype != self.input_dtype:
             expected = f"{self.input_dtype} of shape {self.input_shape}"
             raise InterpreterError(f"the input is {x.dtype} of shape {x.shape}, the graph takes {expected}")
@@ -171,7 +174,7 @@ def _prepare(graph: tflite.Subgraph, operator: tflite.Operator) -> _Step:
         raise node.refuse(f"its tensors or options make no sense: {error}") from None
 
 
-def _pair(tensor: tflite.Tensor) -> tuple[float, int]:
+def quantization(tensor: tflite.Tensor) -> tuple[float, int]:
     """Return the scale and zero point of a tensor as an interpreter does."""
     if tensor.quantization is None:
         return 0.0, 0
@@ -186,6 +189,6 @@ def _empty(tensor: tflite.Tensor, frames: int | None) -> Array:
             raise InterpreterError(f"an input of shape {tensor.shape} cannot have {frames} frames")
         shape[2] = frames
     try:
-        return np.full(shape, _pair(tensor)[1], np.dtype(tensor.dtype))
+        return np.full(shape, quantization(tensor)[1], np.dtype(tensor.dtype))
     except TypeError:
         raise InterpreterError(f"an input of type {tensor.dtype} is not supported") from None

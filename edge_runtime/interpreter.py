@@ -1,6 +1,7 @@
 """One way to run a model on whichever TFLite interpreter is here.
 
-``ai-edge-litert`` comes first, ``tflite-runtime`` where it has no wheel, ``tf.lite`` last. The probe builds an
+``ai-edge-litert`` comes first, ``tflite-runtime`` where it has no wheel, then ``tf.lite``; ``numpy`` is the last resort
+for boards that no TFLite wheel is made for: our own executor, slower, no package needed. The probe builds an
 interpreter: an import alone can lie (tflite-runtime 2.14 imports beside numpy 2 and fails when it is used).
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConfigError, InterpreterError
+from .errors import ConfigError, EdgeBenchError, InterpreterError
 from .quiet import quiet_stderr
 
 Array = NDArray[Any]
@@ -26,8 +27,14 @@ _MODULES = {
     "litert": ("ai_edge_litert.interpreter", "ai_edge_litert", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite_runtime", "tflite-runtime"),
     "tf.lite": ("tensorflow", "tensorflow", "tensorflow"),
+    "numpy": ("edge_runtime.numpy_interpreter", "numpy", "numpy"),
 }
 BACKENDS = tuple(_MODULES)
+KERNELS = {
+    "default": None,  # the optimised kernels, and XNNPACK where the interpreter has it
+    "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "reference": "BUILTIN_REF",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,10 @@ def _load(backend: str) -> tuple[Any, str]:
     return (module.lite if backend == "tf.lite" else module).Interpreter, str(version)
 
 
-def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, default_delegates: bool) -> Any:
+def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, kernels: str) -> Any:
     """Return (backend, version, interpreter) of the first backend that builds one."""
+    if kernels not in KERNELS:
+        raise ConfigError(f"kernels {kernels!r} are unknown, must be one of {', '.join(KERNELS)}")
     if backend != "auto" and backend not in _MODULES:
         raise ConfigError(f"backend {backend!r} is unknown, must be auto or one of {', '.join(BACKENDS)}")
     if threads < 1:
@@ -96,10 +105,14 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
             try:
                 if delegate is not None:
                     options["experimental_delegates"] = [_delegate(name, delegate)]
-                if not default_delegates:
-                    kind = _resolver_type(name)
-                    options["experimental_op_resolver_type"] = kind.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                if name != "numpy" and (kind := KERNELS[kernels]):  # numpy has the reference kernels only
+                    options["experimental_op_resolver_type"] = getattr(_resolver_type(name), kind)
                 return name, version, interpreter_class(**options)
+            except EdgeBenchError as error:  # of our own executor
+                if failures:
+                    failures.append(f"{name}: {error}")
+                    continue
+                raise InterpreterError(f"{name} {version} refuses the model: {error}") from None
             except ValueError as error:
                 # the backend works and refuses this model (or delegate): the next one would hide that
                 what = "delegate or the model" if delegate else "model"
@@ -129,6 +142,8 @@ def _resolver_type(backend: str) -> Any:
 def _delegate(backend: str, path: str) -> Any:
     import ctypes
 
+    if backend == "numpy":
+        raise _DelegateError("it takes no delegate")
     module = importlib.import_module(_MODULES[backend][0])
     try:
         ctypes.CDLL(path)  # LiteRT's own loader leaves a broken object behind for a file that is no library
@@ -152,12 +167,12 @@ class Session:
         A model whose primary graph has one input, (1, 1, frames, features), and one output.
     frames : int, optional
         Length of the time axis, if other than the model's own.
-    backend : {'auto', 'litert', 'tflite-runtime', 'tf.lite'}
+    backend : {'auto', 'litert', 'tflite-runtime', 'tf.lite', 'numpy'}
     threads : int
     delegate : str, optional
         Path of an external delegate's shared library.
-    default_delegates : bool
-        False leaves out XNNPACK.
+    kernels : {'default', 'plain', 'reference'}
+        'plain' leaves out XNNPACK, 'reference' also the optimised kernels; numpy has the reference ones only.
 
     Raises
     ------
@@ -181,10 +196,10 @@ class Session:
         backend: str = "auto",
         threads: int = 1,
         delegate: str | None = None,
-        default_delegates: bool = True,
+        kernels: str = "default",
     ) -> None:
         self.backend, self.version, self._interpreter = _build(
-            flatbuffer, backend, threads, delegate, default_delegates
+            flatbuffer, backend, threads, delegate, kernels
         )
         details = self._interpreter.get_input_details()[0]
         self._in = int(details["index"])
@@ -195,7 +210,7 @@ class Session:
                     shape[2] = frames
                     self._interpreter.resize_tensor_input(self._in, shape)
                 self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, EdgeBenchError) as error:
             why = " ".join(str(error).split())
             raise InterpreterError(f"{self.backend} {self.version} cannot run this model: {why}") from None
         result = self._interpreter.get_output_details()[0]
@@ -256,13 +271,13 @@ class SignatureSession:
     def __init__(
         self, flatbuffer: bytes, key: str, *, backend: str = "auto", threads: int = 1, delegate: str | None = None
     ) -> None:
-        self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, True)
+        self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, "default")
         try:
             with quiet_stderr():
                 self._runner = self._interpreter.get_signature_runner(key)
                 (self._in, details), *_ = self._runner.get_input_details().items()
                 (self._out, result), *_ = self._runner.get_output_details().items()
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, EdgeBenchError) as error:
             raise InterpreterError(f"{self.backend} {self.version} has no signature {key!r}: {error}") from None
         self.input_shape = tuple(int(n) for n in details["shape"])
         self.input_dtype = np.dtype(details["dtype"])

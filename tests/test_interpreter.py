@@ -52,7 +52,7 @@ for path in sys.argv[3:]:
             [*session.input_quantization, *session.output_quantization], "nodes":
             [nodes.total, nodes.delegated, nodes.partitions], "backend": session.backend, "version": session.version,
         }
-    plain = Session(b.flatbuffer, frames=108, backend=backend, default_delegates=False)
+    plain = Session(b.flatbuffer, frames=108, backend=backend, kernels="plain")
     nodes = plain.nodes()
     found[f"{precision} plain"] = [nodes.total, nodes.delegated, nodes.partitions]
     view = plain.fill()

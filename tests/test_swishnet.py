@@ -376,7 +376,7 @@ def clip_of(flatbuffer: bytes, frames: int) -> Any:
     """The clip graph at a length."""
     from edge_runtime.interpreter import Session
 
-    return Session(flatbuffer, frames=frames, default_delegates=False).run
+    return Session(flatbuffer, frames=frames, kernels="plain").run
 
 
 @pytest.mark.parametrize("name", NAMES)

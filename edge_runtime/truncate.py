@@ -1,0 +1,81 @@
+"""A graph cut off behind one of its operators, so that any interpreter shows what it computed up to there.
+
+TFLite can keep every tensor, but not those inside a delegate; and what an operator costs is what the graph up to it
+takes longer than the graph before it. Only a few numbers of the flatbuffer change, its weights stay where they are.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from . import tflite
+from .errors import ConfigError
+
+# fields of the model's and a subgraph's table
+_SUBGRAPHS, _SIGNATURES = 2, 7
+_OUTPUTS, _OPERATORS = 2, 3
+
+
+def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int = 0) -> bytes:
+    """Return a model of one subgraph's first operators, whose output is the (first) one of the last of them.
+
+    Parameters
+    ----------
+    flatbuffer : bytes
+        Without a tail, or with one: it is kept.
+    operators : int, optional
+        How many to keep, at least 1; all of them, and the graph's own outputs, without it.
+    subgraph : int
+        Which one to keep. Signatures are left out: the subgraph becomes the primary one.
+
+    Raises
+    ------
+    BundleError
+        If the flatbuffer is damaged.
+    ConfigError
+        If there is no such subgraph or operator.
+
+    Examples
+    --------
+    >>> from edge_runtime import tflite
+    >>> from edge_runtime.bundle import read
+    >>> short = truncated(read("swishnet-slim-int8").flatbuffer, 1)
+    >>> [operator.name for operator in tflite.read(short).subgraphs[0].operators]
+    ['CONV_2D']
+    """
+    graphs = tflite.read(flatbuffer).subgraphs  # checks every offset that is followed below
+    if not 0 <= subgraph < len(graphs):
+        raise ConfigError(f"subgraph {subgraph} of {len(graphs)} does not exist")
+    data = bytearray(flatbuffer)
+    root = _follow(data, 0)
+    subgraphs = _follow(data, _field(data, root, _SUBGRAPHS))
+    kept = _follow(data, subgraphs + 4 + 4 * subgraph)
+    struct.pack_into("<II", data, subgraphs, 1, kept - (subgraphs + 4))
+    if field := _field(data, root, _SIGNATURES):
+        struct.pack_into("<I", data, _follow(data, field), 0)
+    if operators is None:
+        return bytes(data)
+    graph = graphs[subgraph]
+    if not 1 <= operators <= len(graph.operators) or not graph.operators[operators - 1].outputs:
+        raise ConfigError(f"{operators} of {len(graph.operators)} operators cannot be kept")
+    struct.pack_into("<I", data, _follow(data, _field(data, kept, _OPERATORS)), operators)
+    # a new list at the end: packers store equal lists once, so the old one may be an operator's, too
+    data += bytes(-len(data) % 4)
+    field = _field(data, kept, _OUTPUTS)
+    struct.pack_into("<I", data, field, len(data) - field)
+    data += struct.pack("<Ii", 1, graph.operators[operators - 1].outputs[0])
+    return bytes(data)
+
+
+def _field(data: bytearray, table: int, number: int) -> int:
+    """Return where a table keeps a field, 0 if it does not."""
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    if struct.unpack_from("<H", data, vtable)[0] < 6 + 2 * number:
+        return 0
+    offset: int = struct.unpack_from("<H", data, vtable + 4 + 2 * number)[0]
+    return table + offset if offset else 0
+
+
+def _follow(data: bytearray, at: int) -> int:
+    """Return where the offset at a place leads."""
+    return at + int(struct.unpack_from("<I", data, at)[0])
