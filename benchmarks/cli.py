@@ -24,6 +24,7 @@ COMMANDS = {
     "render-midi": "edge_bench.train.cli:render_midi",
     "train": "edge_bench.train.cli:train",
     "distill": "edge_bench.train.cli:distill",
+    "queue": "edge_bench.train.queue_cli:queue",
     "evaluate": "edge_bench.train.cli:evaluate",
     "card": "edge_bench.train.cli:card",
     "quantize": "edge_bench.quantize.cli:quantize",

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_runtime import ConfigError, FrontEndConfig
 
 from .augment import Augmentation
+
+if TYPE_CHECKING:
+    from .fit import FitConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -95,25 +98,63 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     return kind(**arguments)
 
 
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist or is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as TOML: {error}") from None
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Return what an experiment's file says, or a recipe of the package by its name (``swishnet-slim``).
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it is not TOML.
+    """
+    file = Path(path)
+    if not file.is_file() and len(file.parts) == 1:
+        file = RECIPES / f"{file.name.removesuffix('.toml')}.toml"
+    if not file.exists():
+        recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise ConfigError(f"{path}: no such file or recipe; recipes are {recipes}")
+    return read_toml(file)
+
+
 def load(path: str | Path) -> Experiment:
-    """Read an experiment's file, or a recipe of the package by its name (``swishnet-slim``).
+    """Read an experiment's file, or a recipe of the package by its name.
 
     Raises
     ------
     ConfigError
         If it does not exist, is not TOML, or holds an unknown key.
     """
-    file = Path(path)
-    if not file.is_file() and len(file.parts) == 1:
-        file = RECIPES / f"{file.name.removesuffix('.toml')}.toml"
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        recipes = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise ConfigError(f"{path}: no such file or recipe; recipes are {recipes}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
-    return build(Experiment, values, str(path))
+    return build(Experiment, read_values(path), str(path))
+
+
+def settle(experiment: Experiment) -> FitConfig:
+    """Return how to train, after everything was judged that can be without a corpus.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown model, or a key or a value in its options or in ``[fit]`` that makes no sense.
+    """
+    from . import models
+    from .fit import FitConfig
+
+    models.configure(experiment.model, **experiment.options)
+    return build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
 
 
 def run(
@@ -131,8 +172,9 @@ def run(
     A folder with an unfinished training of the same experiment is continued.
     """
     from . import corpus, features, models, report
-    from .fit import FitConfig, Fitted, fit, predict, validation_sets
+    from .fit import Fitted, fit, predict, validation_sets
 
+    how = settle(experiment)
     data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
     common: dict[str, Any] = {
         "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
@@ -151,7 +193,6 @@ def run(
         teacher = tracks(
             experiment.teachers, data, config, experiment.classes, pool, copies=experiment.copies, **common
         )
-    how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
     import keras
 
     keras.utils.set_random_seed(how.seed)
