@@ -85,37 +85,65 @@ def models(json_file: str | None) -> None:
 
 
 @click.command()
-@click.argument("config")
+@click.argument("config", required=False)
 @corpus_option
+@click.option("--from", "source", metavar="MODEL", help="Fine-tune this bundle, training's folder or .keras file.")
+@click.option("--freeze", default="", metavar="NAMES", help="With --from: keep layers whose name begins so, as b1,b2.")
+@click.option("--classes", default="", metavar="NAMES", help="Classes in the order of the outputs, as speech,music.")
+@click.option("--rate", type=float, help="Learning rate, instead of the file's.")
+@click.option("--epochs", type=int, help="Instead of the file's.")
 @click.option("--extra", multiple=True, type=click.Path(path_type=Path), help="A folder to add, see render-midi.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/NAME by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--seed", type=int, help="Instead of the file's.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the metrics; - for standard output.")
 def train(
-    config: str, corpus: Path | None, extra: tuple[Path, ...], out: Path | None, cache: Path | None, seed: int | None,
+    config: str | None, corpus: Path | None, source: str | None, freeze: str, classes: str, rate: float | None,
+    epochs: int | None, extra: tuple[Path, ...], out: Path | None, cache: Path | None, seed: int | None,
     json_file: str | None,
 ) -> None:  # fmt: skip
     """Train the network that CONFIG describes: a TOML file or the name of a recipe.
 
     Writes model.keras, curves.png, metrics.json and checkpoints; run it again to continue after an interruption.
 
+    With --from an existing network learns on, at a low rate and under its own front end; CONFIG is then the recipe
+    "finetune" unless given, and the classes are those of the corpus unless named. Classes that the network knows keep
+    their part of its head; if any is new, the head is.
+
     \b
     Example:
       edge-bench train swishnet-slim --corpus ~/corpus
       edge-bench train my.toml --out runs/mine
+      edge-bench train --from swishnet-slim-int8 --corpus ~/my-sounds --freeze b1,b2,b3 --rate 1e-4 --out runs/mine
     """
     from dataclasses import replace
 
-    from .experiment import load, run
+    from edge_runtime import ConfigError
 
-    experiment = load(config)
+    from .experiment import load, read_values, run, with_rate
+
+    if config is None and source is None:
+        raise ConfigError("name a TOML file or a recipe, or a network to start from with --from")
+    experiment = with_rate(load(config or "finetune"), rate=rate, epochs=epochs)
     if seed is not None:
         experiment = replace(experiment, seed=seed)
-    folder = out or Path("runs") / Path(config).stem
+    if freeze:
+        experiment = replace(experiment, freeze=_names(freeze))
+    folder = out or Path("runs") / Path(config or "finetune").stem
+    root = need_corpus(corpus)
     import_tensorflow()
+    start = None
+    if source is not None:
+        from .corpus import labels
+        from .finetune import corpus_classes, open_start
+
+        start = open_start(source)
+        if "classes" not in read_values(config or "finetune"):
+            experiment = replace(experiment, classes=corpus_classes(labels(root, extra=extra), start.classes))
+    if classes:
+        experiment = replace(experiment, classes=_names(classes))
     result = run(
-        experiment, need_corpus(corpus), folder, extra=extra, cache=cache, progress=Bar(),
+        experiment, root, folder, extra=extra, start=start, cache=cache, progress=Bar(),
         say=lambda s: click.echo(s, err=True),
     )  # fmt: skip
     if json_file != "-":
@@ -124,13 +152,19 @@ def train(
         write_json(json_file, result)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Return the parts of a list with commas."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 def _distill(**options: Any) -> None:
     from edge_runtime import ConfigError
 
     from .experiment import load
 
-    if not load(options["config"]).teachers:
-        raise ConfigError(f'{options["config"]}: names no teacher; add teachers = ["yamnet"], or use edge-bench train')
+    if options["config"] is None or not load(options["config"]).teachers:
+        name = options["config"] or "CONFIG"
+        raise ConfigError(f'{name}: names no teacher; add teachers = ["yamnet"], or use edge-bench train')
     assert train.callback is not None
     train.callback(**options)
 

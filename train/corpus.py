@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -82,6 +83,26 @@ class Corpus:
             raise CorpusError(f"{self.root}: split {name!r} has no recording of {', '.join(sorted(missing))}")
         return chosen
 
+    def thinned(self, share: float) -> Corpus:
+        """Return this corpus with a part of each class' training groups: always the same, a larger part holds them.
+
+        Raises
+        ------
+        CorpusError
+            If `share` is not above 0 and at most 1.
+        """
+        if not 0 < share <= 1:
+            raise CorpusError(f"train_share is {share}, must be above 0 and at most 1")
+        if share == 1:
+            return self
+        kept: set[tuple[str, str]] = set()
+        for label in self.classes:
+            groups = {r.group for r in self.recordings if r.split == "train" and r.label == label}
+            order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).digest())
+            kept |= {(label, group) for group in order[: math.ceil(share * len(order))]}
+        recordings = tuple(r for r in self.recordings if r.split != "train" or (r.label, r.group) in kept)
+        return replace(self, recordings=recordings)
+
     def revision(self) -> str:
         """Return a short fingerprint of the files' contents, names, labels, splits and order (sha256, 12 digits)."""
         return self._revision
@@ -118,6 +139,17 @@ def load(
         For a missing folder, table or file, an unknown class or split, or a group in two splits.
     """
     root = Path(root)
+    recordings = _read(root, extra)
+    _check(root, recordings, classes)
+    return Corpus(root, tuple(recordings), tuple(classes))
+
+
+def labels(root: str | Path, *, extra: Sequence[Path] = ()) -> set[str]:
+    """Return the names of all classes that a corpus folder has."""
+    return {r.label for r in _read(Path(root), extra)}
+
+
+def _read(root: Path, extra: Sequence[Path]) -> list[Recording]:
     recordings = []
     for folder in (root, *map(Path, extra)):
         if not folder.is_dir():
@@ -129,8 +161,7 @@ def load(
                 f"{folder}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)})"
             )
         recordings += found
-    _check(root, recordings, classes)
-    return Corpus(root, tuple(recordings), tuple(classes))
+    return recordings
 
 
 def _read_table(root: Path, table: Path) -> list[Recording]:

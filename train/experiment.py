@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from edge_runtime import ConfigError, FrontEndConfig
 from .augment import Augmentation
 
 if TYPE_CHECKING:
+    from .finetune import Start
     from .fit import FitConfig
 
 if sys.version_info >= (3, 11):
@@ -50,6 +51,10 @@ class Experiment:
         Clips that set the int8 ranges.
     teachers : tuple of str
         Whom to distil from, such as ``yamnet``; several are averaged.
+    train_share : float
+        Part of each class' training groups that is used.
+    freeze : tuple of str
+        When fine-tuning: layers whose name begins so keep their weights.
     fit : dict
         Keys of `edge_bench.train.fit.FitConfig`.
     """
@@ -62,6 +67,8 @@ class Experiment:
     seed: int = 0
     calibration_clips: int = 1500
     teachers: tuple[str, ...] = ()
+    train_share: float = 1.0
+    freeze: tuple[str, ...] = ()
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     fit: Mapping[str, Any] = field(default_factory=dict)
@@ -131,6 +138,19 @@ def read_values(path: str | Path) -> dict[str, Any]:
     return read_toml(file)
 
 
+def with_rate(experiment: Experiment, *, rate: float | None = None, epochs: int | None = None) -> Experiment:
+    """Return the experiment with another learning rate or length; a single cosine stays a single cosine."""
+    fit = dict(experiment.fit)
+    if rate is not None:
+        fit["learning_rate"] = rate
+        fit["final_rate"] = min(fit.get("final_rate", 1e-5), rate)
+    if epochs is not None:
+        if fit.get("first_cycle", 0) >= fit.get("epochs", 1):
+            fit["first_cycle"] = epochs
+        fit["epochs"] = epochs
+    return replace(experiment, fit=fit)
+
+
 def load(path: str | Path) -> Experiment:
     """Read an experiment's file, or a recipe of the package by its name.
 
@@ -163,6 +183,7 @@ def run(
     folder: Path,
     *,
     extra: Sequence[Path] = (),
+    start: Start | None = None,
     cache: Path | None = None,
     say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
@@ -170,19 +191,28 @@ def run(
     """Train, write everything into `folder`, and return the metrics on the validation split.
 
     A folder with an unfinished training of the same experiment is continued.
+
+    Parameters
+    ----------
+    start : Start, optional
+        Fine-tune this network, under its front end, in place of a new one; see `edge_bench.train.finetune`.
     """
     from . import corpus, features, models, report
+    from .clips import evaluation_clips
     from .fit import Fitted, fit, predict, validation_sets
 
+    if start is not None:
+        experiment = start.adapt(experiment)
+    elif experiment.freeze:
+        raise ConfigError("freeze keeps weights that a network starts from: give it one with --from")
     how = settle(experiment)
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
+    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
     common: dict[str, Any] = {
         "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
     }  # fmt: skip
-    pool = features.features(data, "train", experiment.front_end, copies=experiment.copies, **common)
-    validation = features.features(
-        data, "validation", experiment.front_end, copies=experiment.validation_copies, **common
-    )
+    plain = experiment.front_end.normalised((), ())  # batches are normalised when they are cut
+    pool = features.features(data, "train", plain, copies=experiment.copies, **common)
+    validation = features.features(data, "validation", plain, copies=experiment.validation_copies, **common)
     config = experiment.front_end
     if not config.mean:
         config = config.normalised(*features.normalisation(pool))
@@ -196,16 +226,24 @@ def run(
     import keras
 
     keras.utils.set_random_seed(how.seed)
-    model = models.build(
-        experiment.model, inputs=config.features, classes=len(experiment.classes), **experiment.options
-    )
+    origin, claim = None, None
+    if start is None:
+        model = models.build(
+            experiment.model, inputs=config.features, classes=len(experiment.classes), **experiment.options
+        )
+    else:
+        model = start.network(experiment.classes, experiment.freeze, **experiment.options)
+        origin = start.describe(evaluation_clips(validation.only(copy=0), config, experiment.classes, 1.0), say)
+        claim = {"sha256": origin["sha256"], "freeze": list(experiment.freeze)}
     say(
         f"{experiment.model}: {model.count_params():,} parameters; {len(pool.starts)} training pieces, "
         f"{len(pool.data) * config.hop_s / 3600:.1f} h with their augmented copies"
     )
     fitted: Fitted = fit(
-        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, say=say
+        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, start=claim, say=say
     )
+    for layer in model.layers:
+        layer.trainable = True  # who goes on from here decides anew what is frozen
     model.save(folder / "model.keras")
     best = max(fitted.history, key=lambda row: row["score"])
     sets = validation_sets(validation, config, experiment.classes, how.clip_s)
@@ -230,6 +268,7 @@ def run(
             "extra": [str(path) for path in extra],
             "attribution": corpus.attribution(data.recordings),
         },
+        "start": origin,
         "keras": keras.__version__,
     }
     (folder / "experiment.json").write_text(json.dumps(description, indent=1))

@@ -11,7 +11,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -278,6 +278,7 @@ def fit(
     folder: Path,
     *,
     teacher: TeacherTracks | None = None,
+    start: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
     """Train a network whose layer ``pooled_logits`` precedes its softmax.
@@ -293,6 +294,8 @@ def fit(
         With normalisation.
     teacher : TeacherTracks, optional
         Distil from these logits; without it the labels are all there is.
+    start : mapping, optional
+        Names the weights that `model` comes with; a training that started with others is not continued.
     folder : Path
         Receives checkpoints. A folder with the checkpoints of an unfinished training with the same
         configuration is continued.
@@ -312,6 +315,7 @@ def fit(
         "classes": list(classes),
         "pool": [len(pool.starts), int(pool.lengths.sum())],
         "teacher": [teacher.window, teacher.hop, float(teacher.pool.data.sum())] if teacher else None,
+        **({"start": dict(start)} if start else {}),
     }
     claim(folder, of_training)
     batches = ClipBatches(
