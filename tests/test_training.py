@@ -195,6 +195,23 @@ def test_another_teacher_is_refused(whole: Any, data: Any) -> None:
         fit(new_model(), pool, validation, config, CLASSES, HOW, folder, teacher=teacher, say=silent)
 
 
+def test_whoever_watches_may_end_it(train: Any, data: Any, tmp_path: Path) -> None:
+    pool, validation, config = data
+    how = replace(HOW, steps=2, batch=4, clip_s=(0.5,))
+    seen: list[int] = []
+
+    def watch(history: Any) -> bool:
+        seen.append(len(history))
+        return len(history) == 2
+
+    for _ in range(2):  # a training that was ended does not go on
+        fitted = fit(
+            new_model(), pool, validation, config, CLASSES, how, tmp_path / "f", say=silent, watch=watch
+        )
+        assert len(fitted.history) == 2 < how.epochs
+    assert seen == [1, 2, 2]
+
+
 @pytest.mark.slow
 def test_patience(train: Any, tmp_path: Path) -> None:
     how = replace(HOW, epochs=8, steps=2, batch=4, learning_rate=1e-6, final_rate=1e-6, patience=2, clip_s=(0.5,))

@@ -20,7 +20,7 @@ from .augment import Augmentation
 
 if TYPE_CHECKING:
     from .finetune import Start
-    from .fit import FitConfig
+    from .fit import FitConfig, Watch
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -187,6 +187,7 @@ def run(
     cache: Path | None = None,
     say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train, write everything into `folder`, and return the metrics on the validation split.
 
@@ -196,6 +197,8 @@ def run(
     ----------
     start : Start, optional
         Fine-tune this network, under its front end, in place of a new one; see `edge_bench.train.finetune`.
+    watch : callable, optional
+        Gets the history after each epoch and may end the training.
     """
     from . import corpus, features, models, report
     from .clips import evaluation_clips
@@ -240,8 +243,9 @@ def run(
         f"{len(pool.data) * config.hop_s / 3600:.1f} h with their augmented copies"
     )
     fitted: Fitted = fit(
-        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, start=claim, say=say
-    )
+        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, start=claim, say=say,
+        watch=watch,
+    )  # fmt: skip
     for layer in model.layers:
         layer.trainable = True  # who goes on from here decides anew what is frozen
     model.save(folder / "model.keras")

@@ -29,6 +29,8 @@ from .features import Pool
 CLIP_LENGTHS = (2.0, 1.0, 0.5)
 # from a network that gives logits to the figures of an epoch; ``score`` chooses the best
 Scored = Callable[[keras.Model], dict[str, float]]
+# gets the history after each epoch, and before the first when a training goes on; True ends the training
+Watch = Callable[[Sequence[dict[str, float]]], bool]
 
 
 class Batches(Protocol):
@@ -142,10 +144,11 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
     """Learning rate, validation on the averaged weights, the best so far, early stop and resume."""
 
     def __init__(
-        self, config: FitConfig, scored: Scored, batches: Batches, folder: Path, say: Callable[[str], None]
-    ) -> None:
+        self, config: FitConfig, scored: Scored, batches: Batches, folder: Path, say: Callable[[str], None],
+        watch: Watch | None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._config, self._scored = config, scored
+        self._config, self._scored, self._watch = config, scored, watch
         self._batches, self._folder, self._say = batches, folder, say
         self.history: list[dict[str, float]] = []
         self._began = 0.0
@@ -187,6 +190,8 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         )
         if _is_over(self.history, self._config.patience):
             self._say(f"no better score for {self._config.patience} epochs: stop")
+            self.model.stop_training = True
+        if self._watch and self._watch(self.history):
             self.model.stop_training = True
 
 
@@ -280,6 +285,7 @@ def fit(
     teacher: TeacherTracks | None = None,
     start: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train a network whose layer ``pooled_logits`` precedes its softmax.
 
@@ -299,6 +305,8 @@ def fit(
     folder : Path
         Receives checkpoints. A folder with the checkpoints of an unfinished training with the same
         configuration is continued.
+    watch : callable, optional
+        May end the training, see `Watch`.
 
     Raises
     ------
@@ -326,7 +334,7 @@ def fit(
     sets = validation_sets(validation, config, classes, how.clip_s)
     return fit_batches(
         model, batches, lambda trainee: score(trainee, sets, classes), how, folder,
-        loss=distillation_loss(how.soft, how.temperature) if teacher else None, say=say,
+        loss=distillation_loss(how.soft, how.temperature) if teacher else None, say=say, watch=watch,
     )  # fmt: skip
 
 
@@ -339,6 +347,7 @@ def fit_batches(
     *,
     loss: Any = None,
     say: Callable[[str], None] = print,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train on any batches; `fit` and `edge_bench.train.systems` say what they are made of.
 
@@ -352,8 +361,10 @@ def fit_batches(
         Claimed with `claim` before.
     loss : optional
         Of targets and logits; cross entropy by default.
+    watch : callable, optional
+        May end the training, see `Watch`.
     """
-    progress = _Progress(how, scored, batches, folder, say)
+    progress = _Progress(how, scored, batches, folder, say, watch)
     trainee = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
     averaged = {"use_ema": True, "ema_momentum": how.ema}
     common = {"clipnorm": how.clip_norm, "weight_decay": how.weight_decay or None, **averaged}
@@ -370,7 +381,8 @@ def fit_batches(
     done = len(progress.history)
     if done:
         say(f"continuing after epoch {done}")
-    if done < how.epochs and not _is_over(progress.history, how.patience):
+    ended = _is_over(progress.history, how.patience) or bool(done and watch and watch(progress.history))
+    if done < how.epochs and not ended:
         trainee.fit(
             batches, initial_epoch=done, epochs=how.epochs, shuffle=False, verbose=0, callbacks=[progress]
         )
