@@ -28,7 +28,8 @@ class ClipScores:
     speech_nonspeech : float or None
         Share right when all classes but speech are one; None without a class of that name.
     macro_f1 : float
-        Mean over classes of the F1 score ("class-average F1").
+        Mean of the F1 score over the classes that occur ("class-average F1"): a corpus without noise says nothing
+        about noise, beyond what it costs the others to be taken for it.
     recall, precision, f1 : dict
         By class.
     confusion : np.ndarray, int, shape (classes, classes)
@@ -117,7 +118,7 @@ def evaluate(truth: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> 
     return ClipScores(
         overall=float(hits.sum() / matrix.sum()),
         speech_nonspeech=speech,
-        macro_f1=float(f1.mean()),
+        macro_f1=float(f1[rows > 0].mean()),
         recall=share(rows),
         precision=share(columns),
         f1=dict(zip(classes, f1.tolist(), strict=True)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_runtime.bundle import Bundle
 
-from .corpus import Corpus, attribution
+from .corpus import Corpus, attribution, credits
 from .evaluate import markdown_table
 
 
@@ -92,5 +92,6 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "| source | licence | files |",
         "|---|---|---|",
         *(f"| {source} | {licence} | {count} |" for source, licence, count in attribution(used)),
+        *(f"\nAuthors, {source}: {', '.join(names)}." for source, names in credits(used).items()),
     ]
     return "\n".join(lines) + "\n"

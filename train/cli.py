@@ -224,13 +224,15 @@ def evaluate(
         speech = "-" if r["speech_nonspeech"] is None else f"{100 * r['speech_nonspeech']:.2f}"
         rows.append(
             [f"{key} s", f"{r['clips']:,}", f"{100 * r['overall']:.2f}", speech, f"{100 * r['macro_f1']:.2f}",
-             f"{100 * low:.1f} to {100 * high:.1f}", *(f"{100 * v:.1f}" for v in r["recall"].values())]
+             f"{100 * low:.1f} to {100 * high:.1f}", *("-" if k in result["absent"] else f"{100 * v:.1f}" for k, v in r["recall"].items())]
         )  # fmt: skip
     if json_file != "-":
         level = f", level {gain:+g} dB" if gain else ""
         click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}{level}, percent")
         header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
         click.echo(table(header, rows))
+        if result["absent"]:
+            click.echo(f"The split holds no {' and no '.join(result['absent'])}: F1 is the mean over the other classes.")
         for row in result["errors"][f"{result['clip_s']:g}"][:10]:
             click.echo(f"  {row['errors']} of {row['clips']} clips taken for {row['taken_for']}: {row['file']}")
     if plot:
@@ -289,7 +291,8 @@ def card(
         raise CorpusError(f"--evaluation: {error}") from None
     if not evaluations:
         raise CorpusError("a card without figures is none: give --evaluation FILE")
-    text = write_card([read(name) for name in bundles], load(need_corpus(corpus), extra=extra), evaluations)
+    built = [read(name) for name in bundles]
+    text = write_card(built, load(need_corpus(corpus), classes=built[0].classes, extra=extra), evaluations)
     if out:
         out.write_text(text)
     else:

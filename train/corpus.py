@@ -1,12 +1,13 @@
 """Recordings with labels and splits, read from a folder.
 
-Two layouts are understood:
+Three kinds of folder are understood:
 
 * a folder with ``SOURCES.csv``, whose columns are at least ``file, class, split, group`` (``seconds``,
   ``licence``, ``source_repo`` are used when present);
 * a plain tree ``CLASS/anything/file.wav``. The group is the path below the class up to the file name,
   or, for files directly in the class folder, the file itself; groups go to train, validation or test by a
-  hash of their name, so adding a recording never moves another one.
+  hash of their name, so adding a recording never moves another one;
+* a known collection (MUSAN, GTZAN, ESC-50) as its archive unpacks; see `edge_bench.train.data.layouts`.
 
 A split is made of whole groups, never of clips: a group that sits in two splits is an error.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,48 +26,30 @@ from pathlib import Path
 
 from edge_runtime import CorpusError
 
-SPLITS = ("train", "validation", "test")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+from .data import layouts
+from .recording import AUDIO_SUFFIXES, SPLITS, Recording, split_of
 
-
-@dataclass(frozen=True)
-class Recording:
-    """One labelled file.
-
-    Attributes
-    ----------
-    path : Path
-    label : str
-        Class name.
-    split : {'train', 'validation', 'test'}
-    group : str
-        Speaker, performer, track or original recording: whatever may not be cut apart.
-    source : str
-        Collection it came from; training samples by source so that none dominates.
-    licence : str
-    seconds : float
-        0 when the table does not tell.
-    name : str
-        Path below the corpus folder.
-    """
-
-    path: Path
-    label: str
-    split: str
-    group: str
-    source: str = ""
-    licence: str = ""
-    seconds: float = 0.0
-    name: str = ""
+__all__ = ["AUDIO_SUFFIXES", "SPLITS", "Corpus", "Recording", "attribution", "credits", "load", "split_of"]
+DEFAULT_CLASSES = ("speech", "music", "noise")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A set of recordings and the order of its classes."""
+    """A set of recordings and the order of its classes.
+
+    Attributes
+    ----------
+    root : Path
+    recordings : tuple of Recording
+    classes : tuple of str
+    complete : bool
+        Whether every class must occur in every split that is used: training needs it, evaluation does not.
+    """
 
     root: Path
     recordings: tuple[Recording, ...]
     classes: tuple[str, ...]
+    complete: bool = True
 
     def split(self, name: str) -> tuple[Recording, ...]:
         """Return the recordings of one split.
@@ -73,14 +57,19 @@ class Corpus:
         Raises
         ------
         CorpusError
-            If the split is unknown or empty, or lacks a class.
+            If the split is unknown or empty, or lacks a class that must occur.
         """
         if name not in SPLITS:
             raise CorpusError(f"split {name!r} is unknown, must be one of {', '.join(SPLITS)}")
         chosen = tuple(r for r in self.recordings if r.split == name)
-        missing = set(self.classes) - {r.label for r in chosen}
-        if missing:
-            raise CorpusError(f"{self.root}: split {name!r} has no recording of {', '.join(sorted(missing))}")
+        missing = sorted(set(self.classes) - {r.label for r in chosen})
+        if missing and (self.complete or not chosen):
+            there = [c for c in self.classes if any(r.label == c for r in self.recordings)]
+            hint = "" if len(there) == len(self.classes) or len(there) < 2 else (
+                f"; the corpus holds {', '.join(there)} only: put classes = {json.dumps(there)} into the recipe, "
+                "or add a folder with --extra"
+            )
+            raise CorpusError(f"{self.root}: split {name!r} has no recording of {', '.join(missing)}{hint}")
         return chosen
 
     def thinned(self, share: float) -> Corpus:
@@ -120,18 +109,25 @@ class Corpus:
 
 
 def load(
-    root: str | Path, *, classes: Sequence[str] = ("speech", "music", "noise"), extra: Sequence[Path] = ()
+    root: str | Path,
+    *,
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    extra: Sequence[Path] = (),
+    complete: bool = True,
 ) -> Corpus:
     """Read a corpus folder and, if given, others that are added to it.
 
     Parameters
     ----------
     root : path
-        Folder in one of the two layouts above.
+        Folder of one of the kinds above.
     classes : sequence of str
-        Class names in the order of the network's outputs; a plain tree may hold others, which are an error.
+        Class names in the order of the network's outputs. Others in a table or a plain tree are an error; others
+        in a known collection are left out.
     extra : sequence of path
-        More folders, such as the one that `edge_bench.train.midi` renders.
+        More folders, such as the one that `edge_bench.train.midi` renders, or another collection.
+    complete : bool
+        See `Corpus`.
 
     Raises
     ------
@@ -139,26 +135,27 @@ def load(
         For a missing folder, table or file, an unknown class or split, or a group in two splits.
     """
     root = Path(root)
-    recordings = _read(root, extra)
+    recordings = _read(root, extra, classes)
     _check(root, recordings, classes)
-    return Corpus(root, tuple(recordings), tuple(classes))
+    return Corpus(root, tuple(recordings), tuple(classes), complete)
 
 
 def labels(root: str | Path, *, extra: Sequence[Path] = ()) -> set[str]:
-    """Return the names of all classes that a corpus folder has."""
-    return {r.label for r in _read(Path(root), extra)}
+    """Return the names of all classes that a corpus folder has; of a known collection, those of the three it has."""
+    return {r.label for r in _read(Path(root), extra, DEFAULT_CLASSES)}
 
 
-def _read(root: Path, extra: Sequence[Path]) -> list[Recording]:
+def _read(root: Path, extra: Sequence[Path], classes: Sequence[str]) -> list[Recording]:
     recordings = []
     for folder in (root, *map(Path, extra)):
         if not folder.is_dir():
             raise CorpusError(f"{folder}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
         table = folder / "SOURCES.csv"
-        found = _read_table(folder, table) if table.is_file() else _read_tree(folder)
+        found = _read_table(folder, table) if table.is_file() else layouts.read(folder, classes) or _read_tree(folder)
         if not found:
             raise CorpusError(
-                f"{folder}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)})"
+                f"{folder}: no recordings; expected SOURCES.csv or CLASS/file.wav ({', '.join(AUDIO_SUFFIXES)}), "
+                f"or {', '.join(x.name for x in layouts.LAYOUTS)} as it unpacks"
             )
         recordings += found
     return recordings
@@ -195,19 +192,13 @@ def _read_table(root: Path, table: Path) -> list[Recording]:
 def _read_tree(root: Path) -> list[Recording]:
     recordings = []
     for path in sorted(root.glob("*/**/*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._") and path.is_file():
             below = path.relative_to(root)
             group = below.parent.as_posix() if len(below.parts) > 2 else below.with_suffix("").as_posix()
             recordings.append(
                 Recording(path, below.parts[0], split_of(group), group, below.parts[0], name=below.as_posix())
             )
     return recordings
-
-
-def split_of(group: str) -> str:
-    """Return the split of a group in a plain tree: 65 % train, 10 % validation, 25 % test (003, section III)."""
-    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
-    return "train" if place < 0.65 else "validation" if place < 0.75 else "test"
 
 
 def _check(root: Path, recordings: Iterable[Recording], classes: Sequence[str]) -> None:
@@ -232,3 +223,12 @@ def attribution(recordings: Iterable[Recording]) -> list[tuple[str, str, int]]:
     """Return (source, licence, number of files), most files first: the table a model card needs."""
     counts = Counter((r.source, r.licence) for r in recordings)
     return [(source, licence, n) for (source, licence), n in counts.most_common()]
+
+
+def credits(recordings: Iterable[Recording]) -> dict[str, list[str]]:
+    """Return the authors and artists of each source, by name, where the corpus names them."""
+    found: dict[str, set[str]] = {}
+    for r in recordings:
+        if r.credit:
+            found.setdefault(r.source, set()).add(r.credit)
+    return {source: sorted(names, key=str.casefold) for source, names in sorted(found.items())}

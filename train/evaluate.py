@@ -97,7 +97,7 @@ def answers(
 ) -> Answers:
     """Return a model's answers on the clips of a split; parameters as `evaluate`."""
     config, classes, name, predict = open_model(path, backend)
-    data = corpus.load(corpus_root, classes=classes)
+    data = corpus.load(corpus_root, classes=classes, complete=False)
     plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
     pool = features.features(data, split, plain, gain_db=gain_db, cache=cache, progress=progress)
     found = {}
@@ -145,6 +145,7 @@ def evaluate(
         "split": split,
         "corpus": found.corpus,
         "classes": list(classes),
+        "absent": [c for c, row in zip(classes, results[f"{longest:g}"]["confusion"], strict=True) if not sum(row)],
         "gain_db": gain_db,
         **results[f"{longest:g}"],
         "clip_s": longest,

@@ -21,7 +21,8 @@ def scores(
     predicted = probabilities.argmax(axis=1)
     found = metrics.evaluate(clips.labels, predicted, classes)
     drawn = metrics.bootstrap_confusions(clips.labels, predicted, clips.groups, len(classes), samples=samples)
-    f1 = metrics.f1_scores(drawn)
+    occurs = found.confusion.sum(axis=1) > 0
+    f1 = metrics.f1_scores(drawn)[:, occurs]
     rows = np.maximum(drawn.sum(axis=2), 1e-9)
     recall = np.diagonal(drawn, axis1=1, axis2=2) / rows
     intervals = {
