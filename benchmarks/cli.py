@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "edge_runtime.cli:verify",
     "models": "edge_bench.train.cli:models",
     "render-midi": "edge_bench.train.cli:render_midi",
+    "data": "edge_bench.train.data.cli:data",
     "train": "edge_bench.train.cli:train",
     "distill": "edge_bench.train.cli:distill",
     "queue": "edge_bench.train.queue_cli:queue",

@@ -28,6 +28,8 @@ def size(count: float | None) -> str:
     """Return bytes for people: ``37.9 KB``, ``41.2 MB``; ``-`` when unknown."""
     if count is None:
         return "-"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB" if count >= 1000 else f"{count:.0f} B"
 
 

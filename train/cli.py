@@ -224,7 +224,8 @@ def evaluate(
         speech = "-" if r["speech_nonspeech"] is None else f"{100 * r['speech_nonspeech']:.2f}"
         rows.append(
             [f"{key} s", f"{r['clips']:,}", f"{100 * r['overall']:.2f}", speech, f"{100 * r['macro_f1']:.2f}",
-             f"{100 * low:.1f} to {100 * high:.1f}", *("-" if k in result["absent"] else f"{100 * v:.1f}" for k, v in r["recall"].items())]
+             f"{100 * low:.1f} to {100 * high:.1f}",
+             *("-" if k in result["absent"] else f"{100 * v:.1f}" for k, v in r["recall"].items())]
         )  # fmt: skip
     if json_file != "-":
         level = f", level {gain:+g} dB" if gain else ""
@@ -232,7 +233,7 @@ def evaluate(
         header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
         click.echo(table(header, rows))
         if result["absent"]:
-            click.echo(f"The split holds no {' and no '.join(result['absent'])}: F1 is the mean over the other classes.")
+            click.echo(f"The split holds no {' and no '.join(result['absent'])}: F1 is over the other classes.")
         for row in result["errors"][f"{result['clip_s']:g}"][:10]:
             click.echo(f"  {row['errors']} of {row['clips']} clips taken for {row['taken_for']}: {row['file']}")
     if plot:

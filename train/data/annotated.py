@@ -3,7 +3,7 @@
 Beside ``NAME.wav`` (or .mp3, .flac, ...) lies ``NAME.csv``, ``.txt``, ``.tsv`` or ``.lab`` with a line for each
 segment: ``onset duration label``, in seconds, separated by tabs (the task's page), commas (the published examples) or
 spaces. Labels are ``m`` and ``s``; ``music``, ``speech`` and 2018's ``fg-music``, ``bg-music`` are read too. Music and
-speech may overlap. ``NAME_v2.csv`` is a corrected annotation, which some of the examples have, and wins over ``NAME.csv``.
+speech may overlap. ``NAME_v2.csv`` is a corrected annotation (some examples have one) and wins over ``NAME.csv``.
 """
 
 from __future__ import annotations

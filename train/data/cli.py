@@ -1,0 +1,171 @@
+"""``edge-bench data list``, ``fetch`` and ``verify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_bench.benchmarks.table import size, table
+from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime.cli import write_json
+
+from .registry import DATASETS, find
+
+
+def _directory_option(function: Any) -> Any:
+    return click.option(
+        "--dir", "directory", envvar="EDGE_BENCH_DATA", type=click.Path(path_type=Path),
+        help="Folder of the collections; or EDGE_BENCH_DATA.",
+    )(function)  # fmt: skip
+
+
+def _need(directory: Path | None) -> Path:
+    if directory is None:
+        raise ConfigError("no data folder given: use --dir DIR or set EDGE_BENCH_DATA")
+    return directory
+
+
+class _Bar:
+    """One progress bar a stage on standard error; bytes may start anywhere, as a resumed download does."""
+
+    def __init__(self) -> None:
+        self._name, self._bar = "", None  # type: tuple[str, Any]
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if name != self._name:
+            self.close()
+            self._name = name
+            bar: Any = click.progressbar(length=total, label=name, file=click.get_text_stream("stderr"))  # type: ignore[operator]
+            self._bar = bar.__enter__()
+        self._bar.length = max(total, 1)
+        if done < self._bar.pos:  # begun anew
+            self._bar.pos = 0
+        self._bar.update(done - self._bar.pos)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._name, self._bar = "", None
+
+
+@click.group()
+def data() -> None:
+    """Public collections: MUSAN, GTZAN, ESC-50, MIREX examples.
+
+    A fetched folder is a corpus as it stands. Each collection has a licence of its own; fetch prints it.
+
+    \b
+    Example:
+      edge-bench data fetch gtzan-music-speech --dir ~/data
+      edge-bench data verify gtzan-music-speech --dir ~/data
+      edge-bench evaluate swishnet-slim-int8 --corpus ~/data/gtzan-music-speech
+    """
+
+
+@data.command("list")
+@_directory_option
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def list_datasets(directory: Path | None, json_file: str | None) -> None:
+    """List the collections: size, licence, where they are, whether they are there.
+
+    \b
+    Example:
+      edge-bench data list --dir ~/data
+    """
+    entries: list[dict[str, Any]] = []
+    for d in DATASETS:
+        folder = directory / d.name if directory else None
+        entries.append(
+            {
+                "name": d.name, "title": d.title, "bytes": d.archives[0].size, "unpacked_bytes": d.unpacked,
+                "files": d.files, "licence": d.licence, "homepage": d.homepage, "citation": d.citation,
+                "urls": [a.url for a in d.archives], "checksums": [a.checksum for a in d.archives],
+                "folder": str(folder) if folder else None,
+                "present": folder.is_dir() if folder else None,
+            }
+        )  # fmt: skip
+    if json_file != "-":
+        rows = [
+            [e["name"], size(e["bytes"]), f"{e['files']:,}", {True: "yes", False: "no", None: "-"}[e["present"]],
+             e["licence"]]
+            for e in entries
+        ]  # fmt: skip
+        click.echo(table(["collection", "download", "files", "present", "licence"], rows))
+        click.echo(f"\nfolder: {directory}" if directory else "\nNo folder given: --dir DIR or EDGE_BENCH_DATA.")
+    if json_file:
+        write_json(json_file, {"schema": "edge-bench/data-list/1", "datasets": entries})
+
+
+@data.command()
+@click.argument("name")
+@_directory_option
+@click.option("--mirror", envvar="EDGE_BENCH_DATA_MIRROR", help="Base URL of copies; or EDGE_BENCH_DATA_MIRROR.")
+@click.option("--keep-archive", is_flag=True, help="Do not delete the archive after unpacking.")
+def fetch(name: str, directory: Path | None, mirror: str | None, keep_archive: bool) -> None:
+    """Download, check and unpack a collection. Run it again to go on after an interruption.
+
+    An archive that you downloaded yourself is used when it lies in the folder.
+
+    \b
+    Example:
+      edge-bench data fetch musan --dir ~/data
+      edge-bench train swishnet-slim --corpus ~/data/musan
+    """
+    from .fetch import fetch as run
+
+    dataset = find(name)
+    folder = _need(directory)
+    click.echo(f"{dataset.title}\nlicence: {dataset.licence}\nsource:  {dataset.homepage}\ncite:    {dataset.citation}")
+    bar = _Bar()
+
+    def say(text: str) -> None:
+        bar.close()
+        click.echo(text, err=True)
+
+    try:
+        done = run(dataset, folder, mirror=mirror, keep=keep_archive, progress=bar, say=say)
+    finally:
+        bar.close()
+    click.echo(f"{done.folder}: {'is there already' if done.already else 'fetched'}; check it with "
+               f"edge-bench data verify {name} --dir {folder}")  # fmt: skip
+
+
+@data.command()
+@click.argument("name")
+@_directory_option
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def verify(name: str, directory: Path | None, json_file: str | None) -> None:
+    """Check a collection: checksums, layout, number of files, every recording decoded. Exit code 1 if it is unfit.
+
+    \b
+    Example:
+      edge-bench data verify musan --dir ~/data --json musan.json
+    """
+    from .verify import verify as run
+
+    bar = _Bar()
+    try:
+        result = run(find(name), _need(directory), progress=bar)
+    except EdgeBenchError:
+        bar.close()
+        raise
+    if json_file != "-":
+        for finding in result.known:
+            click.echo(f"  known to be damaged: {finding.file}")
+        for finding in result.problems[:20]:
+            click.echo(f"  {finding.file}: {finding.problem}")
+        if len(result.problems) > 20:
+            click.echo(f"  and {len(result.problems) - 20:,} more (--json FILE has them all)")
+        state = "fine" if result.fine else f"{len(result.problems):,} problems"
+        click.echo(f"{result.folder}: {result.files:,} audio files, {size(result.bytes)}; checksums "
+                   f"{result.checksums}; {state}")  # fmt: skip
+    if json_file:
+        write_json(json_file, {"schema": "edge-bench/data-verify/1", **result.to_dict()})
+    if not result.fine:
+        sys.exit(1)
