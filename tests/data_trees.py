@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 
 import soundfile
 from helpers import RATE, SOUNDS
 
+from edge_bench.train.recording import split_of
 from edge_runtime.wav import write_wav
 
 ESC_HEADER = "filename,fold,target,category,esc10,src_file,take\n"
@@ -55,11 +58,15 @@ def musan(root: Path, seconds: float = 0.3) -> Path:
     return root
 
 
-def music_speech(root: Path, files: int = 12, seconds: float = 0.3) -> Path:
-    """GTZAN music/speech, with two parts of one dialogue."""
-    for i in range(files):
-        sound(root / f"music_wav/song{'abcdefghijklmnop'[i]}.wav", "music", i, seconds)
-        sound(root / f"speech_wav/voice{'abcdefghijklmnop'[i]}.wav", "speech", i, seconds)
+def music_speech(root: Path, seconds: float = 0.3) -> Path:
+    """GTZAN music/speech: 8 files a class for training, 2 for validation, 2 for test, and two parts of one dialogue."""
+    for label in ("music", "speech"):
+        room = {"train": 8, "validation": 2, "test": 2}
+        for i, (a, b) in enumerate(product(ascii_lowercase, ascii_lowercase)):
+            split = split_of(f"gtzan-music-speech/{label}/{a}{b}")
+            if room[split]:
+                room[split] -= 1
+                sound(root / f"{label}_wav/{a}{b}.wav", label, i, seconds)
     for part in ("dialogue1", "dialogue2"):
         sound(root / f"speech_wav/{part}.wav", "speech", 40, seconds)
     return root

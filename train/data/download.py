@@ -20,7 +20,6 @@ from edge_runtime import EdgeBenchError
 
 Progress = Callable[[str, int, int], None]
 TIMEOUT_S = 30.0
-_BLOCK = 2**18
 
 
 class DownloadError(EdgeBenchError):
@@ -41,12 +40,15 @@ class Resuming:
         Tries in a row that may bring nothing.
     wait_s : float
         Before the first retry; doubled each time.
+    block : int
+        Bytes read at a time; what came of an unfinished block is lost when the connection breaks.
     """
 
     part: Path
     progress: Progress | None = None
     retries: int = 3
     wait_s: float = 1.0
+    block: int = 2**14
     headers: dict[str, str] = field(default_factory=lambda: {"User-Agent": "edge-bench", "Accept-Encoding": "identity"})
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any, check_only: bool = False) -> None:
@@ -127,10 +129,12 @@ class Resuming:
                 self._tag.write_text(tag)
             length = response.headers.get("Content-Length")
             total_bytes = have + int(length) if length else 0
-            for block in response.iter_content(_BLOCK):
+            told = 0.0
+            for block in response.iter_content(self.block):
                 file.write(block)
                 have += len(block)
-                if self.progress:
+                if self.progress and (time.monotonic() > told + 0.1 or have == total_bytes):
+                    told = time.monotonic()
                     self.progress(url.rpartition("/")[2], have, max(total_bytes, have))
             return have >= total_bytes
 

@@ -22,7 +22,7 @@ SPLIT_OF_FOLD = {"1": "train", "2": "train", "3": "train", "4": "validation", "5
 # Ten categories each, in the order of their numbers (column target).
 GROUPS = ("animals", "nature", "human", "interior", "exterior")
 _COLUMNS = ("filename", "fold", "target", "category", "src_file")
-_CREDIT = re.compile(r"\[?(\d-\d+-[A-Z])[^:\]]*\]?\s*:\s*clip derived from .*? by (.+?) \[([^\]]+)\]\s*$")
+_CREDIT = re.compile(r"\[?(\d-\d+-[A-Z])[^:\]]*\]?\s*:\s*clip derived from .*\) by (.+?) \[([^\]]+)\]\s*$")
 
 
 def matches(root: Path) -> bool:
