@@ -19,6 +19,9 @@ from edge_runtime import ConfigError, FrontEndConfig
 from .augment import Augmentation
 
 if TYPE_CHECKING:
+    from .clips import TeacherTracks
+    from .corpus import Corpus
+    from .features import Pool
     from .finetune import Start
     from .fit import FitConfig, Watch
 
@@ -177,6 +180,48 @@ def settle(experiment: Experiment) -> FitConfig:
     return build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a training needs and a cache keeps: features without normalisation, and how to normalise them."""
+
+    data: Corpus
+    pool: Pool
+    validation: Pool
+    front_end: FrontEndConfig
+    teacher: TeacherTracks | None
+
+
+def prepare(
+    experiment: Experiment,
+    corpus_root: Path,
+    *,
+    extra: Sequence[Path] = (),
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Prepared:
+    """Read the corpus and compute the features and the teachers' answers, or find them in the cache."""
+    from . import corpus, features
+
+    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
+    common: dict[str, Any] = {
+        "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
+    }  # fmt: skip
+    plain = experiment.front_end.normalised((), ())  # batches are normalised when they are cut
+    pool = features.features(data, "train", plain, copies=experiment.copies, **common)
+    validation = features.features(data, "validation", plain, copies=experiment.validation_copies, **common)
+    config = experiment.front_end
+    if not config.mean:
+        config = config.normalised(*features.normalisation(pool))
+    teacher = None
+    if experiment.teachers:
+        from .teachers import tracks
+
+        teacher = tracks(
+            experiment.teachers, data, config, experiment.classes, pool, copies=experiment.copies, **common
+        )
+    return Prepared(data, pool, validation, config, teacher)
+
+
 def run(
     experiment: Experiment,
     corpus_root: Path,
@@ -200,7 +245,7 @@ def run(
     watch : callable, optional
         Gets the history after each epoch and may end the training.
     """
-    from . import corpus, features, models, report
+    from . import corpus, models, report
     from .clips import evaluation_clips
     from .fit import Fitted, fit, predict, validation_sets
 
@@ -209,23 +254,8 @@ def run(
     elif experiment.freeze:
         raise ConfigError("freeze keeps weights that a network starts from: give it one with --from")
     how = settle(experiment)
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
-    common: dict[str, Any] = {
-        "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
-    }  # fmt: skip
-    plain = experiment.front_end.normalised((), ())  # batches are normalised when they are cut
-    pool = features.features(data, "train", plain, copies=experiment.copies, **common)
-    validation = features.features(data, "validation", plain, copies=experiment.validation_copies, **common)
-    config = experiment.front_end
-    if not config.mean:
-        config = config.normalised(*features.normalisation(pool))
-    teacher = None
-    if experiment.teachers:
-        from .teachers import tracks
-
-        teacher = tracks(
-            experiment.teachers, data, config, experiment.classes, pool, copies=experiment.copies, **common
-        )
+    ready = prepare(experiment, corpus_root, extra=extra, cache=cache, progress=progress)
+    data, pool, validation, config = ready.data, ready.pool, ready.validation, ready.front_end
     import keras
 
     keras.utils.set_random_seed(how.seed)
@@ -243,8 +273,8 @@ def run(
         f"{len(pool.data) * config.hop_s / 3600:.1f} h with their augmented copies"
     )
     fitted: Fitted = fit(
-        model, pool, validation, config, experiment.classes, how, folder, teacher=teacher, start=claim, say=say,
-        watch=watch,
+        model, pool, validation, config, experiment.classes, how, folder, teacher=ready.teacher, start=claim,
+        say=say, watch=watch,
     )  # fmt: skip
     for layer in model.layers:
         layer.trainable = True  # who goes on from here decides anew what is frozen
