@@ -6,12 +6,13 @@ either the frames that really precede it or mean frames (zeros), half of the tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import idct
 
 from edge_runtime import ConfigError, CorpusError, FrontEndConfig
 
@@ -55,7 +56,7 @@ def source_weights(pool: Pool, classes: Sequence[str], *, power: float = 0.5) ->
 
 @dataclass(frozen=True)
 class Masking:
-    """Changes made on cepstra, new for every batch.
+    """Changes made on cepstra or mel bands in dB, new for every batch.
 
     SpecAugment (Park et al. 2019): spans of time are replaced by mean frames. Level: a gain of g dB moves the zeroth
     coefficient by ``g * sqrt(mel_bands)`` and nothing else. Tone: a gain of ``a cos(pi k (m + 1/2) / mel_bands)`` dB
@@ -109,7 +110,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     Item i is ``(clips (batch, frames, features), one-hot labels (batch, classes))``; with a teacher the labels are
     followed by its softened probabilities, (batch, 2 * classes). Each batch has one padded length: 204 frames (2 s)
-    or 108 (1 s and 0.5 s).
+    or 108 (1 s and 0.5 s); with ``pads=False``, for networks that do not pad their clips, 198, 98 or 48.
     """
 
     def __init__(
@@ -128,12 +129,13 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         source_power: float = 0.5,
         teacher: TeacherTracks | None = None,
         temperature: float = 1.0,
+        pads: bool = True,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         if not config.mean:
             raise ConfigError("training needs a front end with normalisation; see features.normalisation")
-        if config.kind != "mfcc" and (masking.level_db or masking.tone_db):
-            raise ConfigError(f"level and tone are changed on cepstra only: set both to 0 for {config.kind}")
+        if config.kind == "power" and (masking.level_db or masking.tone_db):
+            raise ConfigError("level and tone are changed on decibels only: set both to 0 for a power spectrum")
         self._pool, self._config, self._classes = pool, config, tuple(classes)
         self._labels = np.array([self._classes.index(pool.recordings[i].label) for i in pool.recording])
         self._cumulative = np.cumsum(source_weights(pool, self._classes, power=source_power))
@@ -143,6 +145,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._mean = np.asarray(config.mean, np.float32)
         self._scale = np.asarray(config.scale, np.float32)
         self._teacher, self._temperature = teacher, temperature
+        self._padded: Callable[[int], int] = padded_frames if pads else int
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -156,10 +159,10 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rng = np.random.default_rng([self._seed, self.epoch, index])
         # in turn and not at random: Keras learns from the first two batches that the time axis varies
         longest = self._lengths[index % len(self._lengths)]
-        size = padded_frames(longest)
-        alike = np.array([n for n in self._lengths if padded_frames(n) == size])
+        size = self._padded(longest)
+        alike = np.array([n for n in self._lengths if self._padded(n) == size])
         # clips twice as short come in batches twice as large, so the work of a step stays even
-        batch = self._batch * max(1, round(padded_frames(max(self._lengths)) / size))
+        batch = self._batch * max(1, round(self._padded(max(self._lengths)) / size))
         frames = alike[rng.integers(len(alike), size=batch)]
 
         piece = np.searchsorted(self._cumulative, rng.random(batch) * self._cumulative[-1])
@@ -176,13 +179,8 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rows = self._pool.starts[piece][:, None] + np.where(inside, at, 0) % np.maximum(length, 1)[:, None]
         inside &= (length > 0)[:, None]
         x = (np.asarray(self._pool.data[rows], np.float32) - self._mean) * self._scale
-        if self._masking.level_db:
-            shift = rng.uniform(-1, 1, (batch, 1)) * self._masking.level_db
-            x[:, :, 0] += (shift * np.sqrt(self._config.mel_bands) * self._scale[0]).astype(np.float32)
-        if self._masking.tone_db:
-            k = np.arange(1, x.shape[2])
-            size_k = self._masking.tone_db * np.sqrt(self._config.mel_bands / 2 / k) * self._scale[1:]
-            x[:, :, 1:] += (rng.standard_normal((batch, 1, len(k))) * size_k).astype(np.float32)
+        if self._masking.level_db or self._masking.tone_db:
+            x += self._level_and_tone(rng, batch)
         for _ in range(self._masking.spans):
             width = rng.integers(0, self._masking.longest + 1, batch)
             start = size - (rng.random(batch) * frames).astype(np.int64)
@@ -202,6 +200,20 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
             x = x * share[:, :, None] + x[other] * (1 - share[:, :, None])
             y = y * share + y[other] * (1 - share)
         return x, y.astype(np.float32)
+
+    def _level_and_tone(self, rng: np.random.Generator, batch: int) -> Float32:
+        """Return what a random gain and a random smooth response add to each clip's frames, (batch, 1, features)."""
+        bands = self._config.mel_bands
+        k = np.arange(1, min(20, bands))
+        cepstra = np.zeros((batch, bands))
+        cepstra[:, 0] = rng.uniform(-1, 1, batch) * self._masking.level_db * np.sqrt(bands)
+        tone = rng.standard_normal((batch, len(k))) if self._masking.tone_db else np.zeros((batch, len(k)))
+        cepstra[:, 1 : len(k) + 1] = tone * self._masking.tone_db * np.sqrt(bands / 2 / k)
+        if self._config.kind == "log_mel":
+            change = idct(cepstra, norm="ortho", axis=1)
+        else:
+            change = cepstra[:, : len(self._scale)]
+        return (change[:, None, :] * self._scale).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ class Experiment:
         Augmented copies of each training recording.
     validation_copies : int
         Augmented copies of each validation recording; they count in the choice of the best epoch.
+    seed : int
+        Of the first weights and of the order of the clips.
+    pool_seed : int
+        Of the augmented copies; the same for several seeds, or each would compute a pool of its own.
     calibration_clips : int
         Clips that set the int8 ranges.
     teachers : tuple of str
@@ -68,6 +72,7 @@ class Experiment:
     copies: int = 8
     validation_copies: int = 2
     seed: int = 0
+    pool_seed: int = 0
     calibration_clips: int = 1500
     teachers: tuple[str, ...] = ()
     train_share: float = 1.0
@@ -204,11 +209,14 @@ def prepare(
 
     data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
     common: dict[str, Any] = {
-        "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
+        "augmentation": experiment.augmentation, "seed": experiment.pool_seed, "cache": cache, "progress": progress,
     }  # fmt: skip
     plain = experiment.front_end.normalised((), ())  # batches are normalised when they are cut
     pool = features.features(data, "train", plain, copies=experiment.copies, **common)
-    validation = features.features(data, "validation", plain, copies=experiment.validation_copies, **common)
+    # always the default changes, so that the scores of two experiments with other ones compare
+    validation = features.features(
+        data, "validation", plain, copies=experiment.validation_copies, cache=cache, progress=progress
+    )
     config = experiment.front_end
     if not config.mean:
         config = config.normalised(*features.normalisation(pool))
@@ -264,6 +272,11 @@ def run(
         model = models.build(
             experiment.model, inputs=config.features, classes=len(experiment.classes), **experiment.options
         )
+        if experiment.model == "mobilenet":
+            from .models import mobilenet
+
+            seen = evaluation_clips(pool.only(copy=int(pool.copy.max())), config, experiment.classes, 1.0, hop=16.0)
+            mobilenet.settle(model, seen.x[:: 1 + len(seen.x) // 500])
     else:
         model = start.network(experiment.classes, experiment.freeze, **experiment.options)
         origin = start.describe(evaluation_clips(validation.only(copy=0), config, experiment.classes, 1.0), say)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig
 from edge_runtime.metrics import evaluate
 
+from . import models
 from .clips import ClipBatches, ClipSet, Masking, TeacherTracks, evaluation_clips
 from .features import Pool
 
@@ -329,7 +330,7 @@ def fit(
     batches = ClipBatches(
         pool, config, classes, clip_s=how.clip_s, batch=how.batch, steps=how.steps, seed=how.seed,
         masking=how.masking, mixup=how.mixup, smoothing=how.smoothing, source_power=how.source_power,
-        teacher=teacher, temperature=how.temperature,
+        teacher=teacher, temperature=how.temperature, pads=any(layer.name == "pad" for layer in model.layers),
     )
     sets = validation_sets(validation, config, classes, how.clip_s)
     return fit_batches(
@@ -365,7 +366,7 @@ def fit_batches(
         May end the training, see `Watch`.
     """
     progress = _Progress(how, scored, batches, folder, say, watch)
-    trainee = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
+    trainee = models.trainee(model)
     averaged = {"use_ema": True, "ema_momentum": how.ema}
     common = {"clipnorm": how.clip_norm, "weight_decay": how.weight_decay or None, **averaged}
     optimizers = {

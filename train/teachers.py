@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,20 +66,86 @@ class YamnetTeacher:
         return logits
 
 
-def find(name: str, classes: Sequence[str]) -> YamnetTeacher:
-    """Return a teacher by name.
+@dataclass(frozen=True)
+class KerasTeacher:
+    """A trained network of the zoo, by the folder of its training: its logits on windows like YAMNet's.
+
+    The network may have a front end of its own and takes any number of frames.
+    """
+
+    folder: str
+    sha256: str
+    classes: tuple[str, ...]
+
+    @property
+    def features(self) -> int:
+        """Values in a row: one a class."""
+        return len(self.classes)
+
+    def key(self) -> str:
+        """Name for the cache."""
+        return f"keras-{self.sha256[:16]}-{HOP_S}-{','.join(self.classes)}-1"
+
+    def open(self) -> Callable[[Float32], Float32]:
+        """Return a function from samples to logits, shape (windows, classes)."""
+        import keras
+        import tensorflow as tf
+
+        from edge_runtime import FrontEnd
+
+        from . import models
+        from .experiment import read_folder
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)  # the processes of the pool share the cores
+        experiment, _ = read_folder(Path(self.folder))
+        front_end = FrontEnd(experiment.front_end)
+        config = experiment.front_end
+        window, hop = round(WINDOW_S / config.hop_s), round(HOP_S / config.hop_s)
+        order = [experiment.classes.index(name) for name in self.classes]
+        model = models.load(Path(self.folder) / "model.keras")
+        network = tf.function(keras.Model(model.input, model.get_layer("pooled_logits").output))
+
+        def logits(samples: Float32) -> Float32:
+            if len(samples) < config.frame_length:
+                return np.zeros((0, len(order)), np.float32)
+            frames = front_end(np.resize(samples, max(len(samples), config.samples(window))))
+            starts = np.arange(0, len(frames) - window + 1, hop)
+            clips = frames[starts[:, None] + np.arange(window)]
+            rows = np.concatenate([np.asarray(network(clips[i : i + 64])) for i in range(0, len(clips), 64)])
+            return rows[:, order]
+
+        return logits
+
+
+def log_softmax(logits: Float32) -> Float32:
+    """Return the logarithms of the probabilities, along the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def find(name: str, classes: Sequence[str]) -> YamnetTeacher | KerasTeacher:
+    """Return a teacher by name: ``yamnet``, or the folder of a training.
 
     Raises
     ------
     ConfigError
-        If the name is unknown or the weights are not there.
+        If it is neither, or the weights are not there, or it does not know a class.
     """
-    if name != "yamnet":
-        raise ConfigError(f"teacher {name!r} is unknown; there is yamnet")
-    from .models import weights, yamnet
+    if name == "yamnet":
+        from .models import weights, yamnet
 
-    path = weights.find_weights(yamnet.FILE)
-    return YamnetTeacher(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), tuple(classes))
+        path = weights.find_weights(yamnet.FILE)
+        return YamnetTeacher(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), tuple(classes))
+    folder = Path(name)
+    file = folder / "model.keras"
+    if not file.is_file():
+        raise ConfigError(f"teacher {name!r}: is neither yamnet nor the folder of a training (no model.keras)")
+    from .experiment import read_folder
+
+    known = read_folder(folder)[0].classes
+    if missing := set(classes) - set(known):
+        raise ConfigError(f"teacher {name!r}: knows {', '.join(known)} and not {', '.join(sorted(missing))}")
+    return KerasTeacher(str(folder.resolve()), hashlib.sha256(file.read_bytes()).hexdigest(), tuple(classes))
 
 
 def tracks(
@@ -99,9 +166,11 @@ def tracks(
     found = [features(corpus, "train", find(name, classes), **how) for name in names]
     first = found[0]
     for other in (pool, *found[1:]):
-        if not (np.array_equal(other.recording, first.recording) and np.array_equal(other.copy, first.copy)):
+        alike = np.array_equal(other.recording, first.recording) and np.array_equal(other.copy, first.copy)
+        if not alike or (other is not pool and not np.array_equal(other.lengths, first.lengths)):
             raise ConfigError("the teachers' pieces are not those of the features: clear the cache and try again")
     if len(found) > 1:
-        mean = np.mean([p.data for p in found], axis=0)
+        # log-probabilities, because one teacher's logits may be on a larger scale than another's
+        mean = np.mean([log_softmax(p.data) for p in found], axis=0)
         first = Pool(mean, first.starts, first.lengths, first.recording, first.copy, first.recordings)
     return TeacherTracks(first, round(WINDOW_S / config.hop_s), round(HOP_S / config.hop_s))

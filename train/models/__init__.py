@@ -118,6 +118,17 @@ def build(name: str, **options: Any) -> keras.Model:
     return _module(ZOO[name]).build(config)
 
 
+def trainee(model: keras.Model) -> keras.Model:
+    """Return the network that is trained, input to ``pooled_logits``; it shares all weights with `model`."""
+    import keras
+
+    module = importlib.import_module(".swishnet", __name__)
+    if model.name in ("swishnet_slim", "swishnet_wide"):
+        trained: keras.Model = module.trainee(model)
+        return trained
+    return keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
+
+
 def load(path: str | Path) -> keras.Model:
     """Read a ``.keras`` file of any network of the zoo, in safe mode.
 
