@@ -127,6 +127,17 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
     raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {hint}")
 
 
+def first_backend() -> str:
+    """Return the first backend that can be imported here; numpy always can."""
+    for name in BACKENDS:
+        try:
+            _load(name)
+        except Exception:  # a broken installation raises whatever it likes
+            continue
+        return name
+    raise InterpreterError(f"no interpreter can be imported; {_install_hint()}")
+
+
 def _conflict(backend: str) -> str:
     """Return a remark when another library in this process is known to break the backend."""
     if backend == "tflite-runtime" and "tensorflow" in sys.modules:
