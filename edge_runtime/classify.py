@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from .bundle import Bundle, Golden, read
 from .errors import AudioError, BundleError, ConfigError, InterpreterError
 from .frontend import FrontEnd, as_samples, check_samples
-from .interpreter import Session
+from .interpreter import Session, open_session
+
+if TYPE_CHECKING:
+    from .sandbox import SandboxSession
 
 Float32 = NDArray[np.float32]
 
@@ -44,9 +47,11 @@ def padded(clips: Float32, frames: int) -> Float32:
     return np.pad(clips, ((0, 0), (frames - clips.shape[1], 0), (0, 0)))
 
 
-def predict(bundle: Bundle, clips: Float32, *, backend: str = "auto") -> Float32:
+def predict(bundle: Bundle, clips: Float32, *, backend: str = "auto", sandbox: bool = False) -> Float32:
     """Return a bundle's probabilities for normalised clips of one length, shape (clips, classes)."""
-    session = Session(bundle.flatbuffer, frames=bundle.padded_frames(clips.shape[1]), backend=backend)
+    session = open_session(
+        bundle.flatbuffer, sandbox=sandbox, frames=bundle.padded_frames(clips.shape[1]), backend=backend
+    )
     x = padded(clips, session.input_shape[2])
     q = quantise(x, *session.input_quantization, session.input_dtype)
     raw = np.concatenate([session.run(clip[None, None]) for clip in q])
@@ -84,6 +89,8 @@ class Classifier:
         Length of a clip in seconds; the network was trained on 0.5, 1 and 2.
     backend, threads, delegate
         See `edge_runtime.interpreter.Session`.
+    sandbox : bool
+        Run the network in a process with limits; see `edge_runtime.sandbox`.
 
     Raises
     ------
@@ -107,6 +114,7 @@ class Classifier:
         backend: str = "auto",
         threads: int = 1,
         delegate: str | None = None,
+        sandbox: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read(bundle)
         config = self.bundle.front_end
@@ -119,8 +127,9 @@ class Classifier:
             )
         self.clip_s = clip_s
         self.samples = round(clip_s * config.sample_rate)
-        self._session: Session | None = Session(
+        self._session: Session | SandboxSession | None = open_session(
             self.bundle.flatbuffer,
+            sandbox=sandbox,
             frames=self.bundle.padded_frames(self.frames),
             backend=backend,
             threads=threads,
@@ -141,10 +150,12 @@ class Classifier:
 
     def close(self) -> None:
         """Let go of the interpreter's memory; the object cannot be used afterwards."""
+        if self._session is not None:
+            self._session.close()
         self._session = None
 
     @property
-    def session(self) -> Session:
+    def session(self) -> Session | SandboxSession:
         """The interpreter.
 
         Raises
@@ -257,7 +268,7 @@ def make_golden(bundle: Bundle, waveform: NDArray[np.int16], *, clip_frames: tup
     return Golden(waveform, features, first, outputs)
 
 
-def check_golden(bundle: Bundle, *, backend: str = "auto") -> GoldenReport:
+def check_golden(bundle: Bundle, *, backend: str = "auto", sandbox: bool = False) -> GoldenReport:
     """Run the golden vectors here and return the differences.
 
     Raises
@@ -272,7 +283,7 @@ def check_golden(bundle: Bundle, *, backend: str = "auto") -> GoldenReport:
     for vector in bundle.golden:
         for number, frames in enumerate(sorted(vector.outputs, key=int)):
             n = bundle.front_end.samples(int(frames))
-            with Classifier(bundle, clip_s=n / rate, backend=backend) as classifier:
+            with Classifier(bundle, clip_s=n / rate, backend=backend, sandbox=sandbox) as classifier:
                 features = classifier.front_end(np.resize(vector.waveform, n))
                 fed = classifier.network_input(features)
                 if number == 0:  # the features and the input that are kept are those of the shortest clip

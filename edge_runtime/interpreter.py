@@ -13,13 +13,16 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, EdgeBenchError, InterpreterError
 from .quiet import quiet_stderr
+
+if TYPE_CHECKING:
+    from .sandbox import SandboxSession
 
 Array = NDArray[Any]
 
@@ -255,6 +258,37 @@ class Session:
     def nodes(self) -> Nodes:
         """Return how many operators a delegate took."""
         return _count_nodes(self._interpreter._get_ops_details())
+
+    def addresses(self) -> dict[int, tuple[int, int]]:
+        """Return where the interpreter keeps each tensor that it keeps: first byte and size, by number.
+
+        Constants lie in the model itself; numbers beyond the graph's own are kernels' scratch tensors. Inside a
+        delegate nothing can be seen, so ask a session with plain kernels. Empty for numpy, which has no arena.
+        """
+        if self.backend == "numpy":
+            return {}
+        found = {}
+        for details in self._interpreter.get_tensor_details():
+            index = int(details["index"])
+            try:
+                array = self._interpreter.tensor(index)()
+            except (ValueError, RuntimeError):  # not allocated
+                continue
+            found[index] = (int(array.__array_interface__["data"][0]), int(array.nbytes))
+        return found
+
+    def close(self) -> None:
+        """Let go of the interpreter's memory; the session cannot be used afterwards."""
+        self._interpreter = None
+
+
+def open_session(flatbuffer: bytes, *, sandbox: bool = False, **options: Any) -> Session | SandboxSession:
+    """Return a `Session`, or one whose interpreter is in a process with limits; see `edge_runtime.sandbox`."""
+    if sandbox:
+        from .sandbox import SandboxSession
+
+        return SandboxSession(flatbuffer, **options)
+    return Session(flatbuffer, **options)
 
 
 def _count_nodes(details: Sequence[dict[str, Any]]) -> Nodes:

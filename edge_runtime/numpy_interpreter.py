@@ -115,6 +115,8 @@ class SignatureRunner:
 
 
 def _details(tensor: tflite.Tensor, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    if tensor.dtype not in np.sctypeDict:
+        raise InterpreterError(f"tensor {tensor.index} has type {tensor.dtype}, which is not supported")
     return {
         "index": tensor.index,
         "name": tensor.name,

@@ -50,6 +50,84 @@ class Limits:
     wait_s: float = 30.0
 
 
+class Child:
+    """The other process: requests go to it, answers come back or an `InterpreterError`."""
+
+    def __init__(self, limits: Limits, threads: int) -> None:
+        self._limits = limits
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = str(threads)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edge_runtime.sandbox_child"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment,
+        )  # fmt: skip
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._said):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # what was left to write has no reader any more
+                pass
+
+    def ask(self, text: bytes, payload: bytes, doing: str) -> tuple[dict[str, Any], bytes]:
+        """Send a request and return the answer; `doing` is for the message when there is none."""
+        assert self._process.stdin is not None
+        deadline = time.monotonic() + self._limits.wait_s
+        try:
+            self._process.stdin.write(HEAD.pack(len(text), len(payload)) + text + payload)
+            self._process.stdin.flush()
+            lengths = HEAD.unpack(self._read(HEAD.size, deadline))
+            if sum(lengths) > _LARGEST_ANSWER:
+                raise InterpreterError("the sandbox gave an answer that is too long")
+            said = self._read(lengths[0], deadline)
+            answer = json.loads(said) if said else {}
+            raw = self._read(lengths[1], deadline)
+        except (EOFError, BrokenPipeError):
+            raise InterpreterError(f"the interpreter died while it {doing} ({self._death()})") from None
+        except (TimeoutError, ValueError, RecursionError, ConnectionError) as error:
+            self.close()
+            raise InterpreterError(f"the sandbox was stopped while it {doing}: {error}") from None
+        if not isinstance(answer, dict):
+            raise InterpreterError("the sandbox gave an answer that makes no sense")
+        if "error" in answer:
+            raise InterpreterError(" ".join(str(answer["error"]).split())[:2000])
+        return answer, raw
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        handle, parts = self._process.stdout.fileno(), bytearray()
+        while len(parts) < count:
+            ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"no answer within {self._limits.wait_s:g} s")
+            piece = os.read(handle, count - len(parts))
+            if not piece:
+                raise EOFError
+            parts += piece
+        return bytes(parts)
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return f"more than {self._limits.cpu_s:g} s of processor time"
+        if code < 0:
+            return f"{signal.Signals(-code).name}; it may use {self._limits.memory >> 20} MiB"
+        self._said.seek(0)
+        lines = self._said.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {code}"
+
+
 class SandboxSession:
     """A graph in a process with limits; the interface is that of `edge_runtime.interpreter.Session`.
 
@@ -86,21 +164,13 @@ class SandboxSession:
     ) -> None:
         if delegate is not None:
             raise ConfigError("a delegate cannot run in the sandbox: leave one of them out")
-        self._limits = limits
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[name] = str(threads)
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime.sandbox_child"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment,
-        )  # fmt: skip
+        self._child = Child(limits, threads)
         request = {
             "frames": frames, "signature": signature, "backend": backend, "threads": threads, "kernels": kernels,
             "memory": limits.memory, "cpu_s": limits.cpu_s,
         }  # fmt: skip
         try:
-            about, _ = self._ask(json.dumps(request).encode(), flatbuffer, "loaded the model")
+            about, _ = self._child.ask(json.dumps(request).encode(), flatbuffer, "loaded the model")
             self.backend, self.version = str(about["backend"]), str(about["version"])
             self.input_shape, self.output_shape = (_shape(about[key]) for key in ("input_shape", "output_shape"))
             self.input_dtype, self.output_dtype = (np.dtype(about[key]) for key in ("input_dtype", "output_dtype"))
@@ -124,21 +194,9 @@ class SandboxSession:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_child"):
-            self.close()
-
     def close(self) -> None:
         """End the process."""
-        if self._child.poll() is None:
-            self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout, self._said):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # what was left to write has no reader any more
-                    pass
+        self._child.close()
 
     def fill(self) -> Array:
         """Return the input, to be written in place."""
@@ -146,7 +204,7 @@ class SandboxSession:
 
     def invoke(self) -> Array:
         """Run the graph on what the input holds and return the output."""
-        _, raw = self._ask(b"", self._input.tobytes(), "ran")
+        _, raw = self._child.ask(b"", self._input.tobytes(), "ran")
         try:
             return np.frombuffer(raw, self.output_dtype).reshape(self.output_shape).copy()
         except ValueError as error:
@@ -170,52 +228,33 @@ class SandboxSession:
         """Return how many operators a delegate took."""
         return self._nodes
 
-    def _ask(self, text: bytes, payload: bytes, doing: str) -> tuple[dict[str, Any], bytes]:
-        """Send a request and return the answer; `doing` is for the message when there is none."""
-        assert self._child.stdin is not None
-        deadline = time.monotonic() + self._limits.wait_s
-        try:
-            self._child.stdin.write(HEAD.pack(len(text), len(payload)) + text + payload)
-            self._child.stdin.flush()
-            lengths = HEAD.unpack(self._read(HEAD.size, deadline))
-            if sum(lengths) > _LARGEST_ANSWER:
-                raise InterpreterError("the sandbox gave an answer that is too long")
-            said = self._read(lengths[0], deadline)
-            answer = json.loads(said) if said else {}
-            raw = self._read(lengths[1], deadline)
-        except (EOFError, BrokenPipeError):
-            raise InterpreterError(f"the interpreter died while it {doing} ({self._death()})") from None
-        except (TimeoutError, ValueError, RecursionError, ConnectionError) as error:
-            self.close()
-            raise InterpreterError(f"the sandbox was stopped while it {doing}: {error}") from None
-        if not isinstance(answer, dict):
-            raise InterpreterError("the sandbox gave an answer that makes no sense")
-        if "error" in answer:
-            raise InterpreterError(" ".join(str(answer["error"]).split())[:2000])
-        return answer, raw
 
-    def _read(self, count: int, deadline: float) -> bytes:
-        assert self._child.stdout is not None
-        handle, parts = self._child.stdout.fileno(), bytearray()
-        while len(parts) < count:
-            ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(f"no answer within {self._limits.wait_s:g} s")
-            piece = os.read(handle, count - len(parts))
-            if not piece:
-                raise EOFError
-            parts += piece
-        return bytes(parts)
+def examine(
+    flatbuffer: bytes, subgraph: int, *, backend: str = "auto", budget_s: float = 3.0, limits: Limits = Limits()
+) -> dict[str, Any]:
+    """Return what `edge_runtime.profile.examine` finds, in a process with limits.
 
-    def _death(self) -> str:
-        code = self._child.wait()
-        if code == -signal.SIGXCPU:
-            return f"more than {self._limits.cpu_s:g} s of processor time"
-        if code < 0:
-            return f"{signal.Signals(-code).name}; it may use {self._limits.memory >> 20} MiB"
-        self._said.seek(0)
-        lines = self._said.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {code}"
+    Raises
+    ------
+    InterpreterError
+        As `SandboxSession`.
+    """
+    request = {
+        "task": "examine", "subgraph": subgraph, "backend": backend, "budget_s": budget_s, "memory": limits.memory,
+        "cpu_s": limits.cpu_s + 3 * budget_s,
+    }  # fmt: skip
+    child = Child(limits, 1)
+    try:
+        found, _ = child.ask(json.dumps(request).encode(), flatbuffer, "ran the model")
+        return {
+            "backend": str(found["backend"]), "version": str(found["version"]), "rounds": int(found["rounds"]),
+            "total_us": float(found["total_us"]), "shares": [float(share) for share in found["shares"]],
+            "arena": {str(key): int(size) for key, size in dict(found["arena"]).items()},
+        }  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InterpreterError(f"the sandbox gave an answer that makes no sense: {error}") from None
+    finally:
+        child.close()
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -13,9 +13,12 @@ import resource
 import sys
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from . import bundle, interpreter
 from .errors import EdgeBenchError
 from .interpreter import Session, SignatureSession
+from .profile import examine
 from .sandbox import HEAD
 
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # linux/sched.h
@@ -88,6 +91,9 @@ def serve(source: BinaryIO, to: BinaryIO) -> None:
     warm(options["backend"])
     limit(options["memory"])
     more_time(options["cpu_s"])
+    if options.get("task") == "examine":
+        keys = ("subgraph", "backend", "budget_s")
+        return _answer(to, examine(flatbuffer, **{key: options[key] for key in keys}))
     session = _open(options, flatbuffer)
     nodes = session.nodes() if isinstance(session, Session) else None
     _answer(
@@ -101,8 +107,6 @@ def serve(source: BinaryIO, to: BinaryIO) -> None:
             "nodes": [nodes.total, nodes.delegated, nodes.partitions] if nodes else [0, 0, 0],
         },
     )  # fmt: skip
-    import numpy as np
-
     while True:
         _, raw = _request(source)
         more_time(options["cpu_s"])

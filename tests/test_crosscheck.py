@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import ConfigError, InterpreterError, bundle, crosscheck
-from edge_runtime.crosscheck import Case, Report
+from edge_runtime import ConfigError, InterpreterError, bundle, cases, crosscheck
+from edge_runtime.cases import Case
+from edge_runtime.crosscheck import Report
 
 
 @pytest.fixture(scope="module")
 def report(bundles: dict[str, Path]) -> Report:
     built = bundle.read(bundles["int8"])
-    cases = crosscheck.bundle_cases(built, 20, clip_s=(0.5,))
-    return crosscheck.crosscheck(built.flatbuffer, cases, backends=("litert", "tflite-runtime", "numpy"))
+    inputs = cases.bundle_cases(built, 20, clip_s=(0.5,))
+    return crosscheck.crosscheck(built.flatbuffer, inputs, backends=("litert", "tflite-runtime", "numpy"))
 
 
 def test_reference_kernels_are_the_numpy_executor_to_the_bit(report: Report) -> None:
@@ -38,8 +39,8 @@ def test_differences_begin_at_an_operator(report: Report) -> None:
 
 def test_float_is_close_everywhere(bundles: dict[str, Path]) -> None:
     built = bundle.read(bundles["float32"])
-    cases = crosscheck.bundle_cases(built, 3, clip_s=(1,))
-    found = crosscheck.crosscheck(built.flatbuffer, cases, backends=("litert", "numpy"), kernels=("default",))
+    inputs = cases.bundle_cases(built, 3, clip_s=(1,))
+    found = crosscheck.crosscheck(built.flatbuffer, inputs, backends=("litert", "numpy"), kernels=("default",))
     assert len(found.findings) == 4 and all(f.largest < 1e-4 and f.agreement == 1 for f in found.findings)
 
 
@@ -50,7 +51,7 @@ def test_an_interpreter_that_is_not_there_is_named(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     built = bundle.read(bundles["int8"])
     found = crosscheck.crosscheck(
-        built.flatbuffer, crosscheck.bundle_cases(built, 1, clip_s=(0.5,)), backends=("litert", "numpy")
+        built.flatbuffer, cases.bundle_cases(built, 1, clip_s=(0.5,)), backends=("litert", "numpy")
     )
     assert "no such wheel" in found.unusable["litert"] and {f.backend for f in found.findings} == {"numpy"}
 
@@ -61,26 +62,26 @@ def test_an_interpreter_that_dies_takes_nothing_along(
     (tmp_path / "ai_edge_litert.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     built = bundle.read(bundles["int8"])
-    cases = crosscheck.bundle_cases(built, 1, clip_s=(0.5,))
-    found = crosscheck.crosscheck(built.flatbuffer, cases, backends=("litert", "numpy"))
+    inputs = cases.bundle_cases(built, 1, clip_s=(0.5,))
+    found = crosscheck.crosscheck(built.flatbuffer, inputs, backends=("litert", "numpy"))
     assert "SIGSEGV" in found.unusable["litert"] and "\n" not in found.unusable["litert"]
     with pytest.raises(InterpreterError, match=r"no interpreter runs this model: .*SIGSEGV"):
-        crosscheck.crosscheck(built.flatbuffer, cases, backends=("litert",))
+        crosscheck.crosscheck(built.flatbuffer, inputs, backends=("litert",))
 
 
 def test_cases_need_names_of_their_own(bundles: dict[str, Path]) -> None:
     built = bundle.read(bundles["int8"])
     case = Case("one", 0, np.zeros((1, 1, 1, 108, 20), np.int8))
-    for cases in ([], [case, case]):
+    for inputs in ([], [case, case]):
         with pytest.raises(ConfigError, match="must have names"):
-            crosscheck.crosscheck(built.flatbuffer, cases)
+            crosscheck.crosscheck(built.flatbuffer, inputs)
     with pytest.raises(ConfigError, match="'jax' is unknown"):
         crosscheck.crosscheck(built.flatbuffer, [case], backends=("jax",))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "float32"])
 def test_random_inputs_use_the_range(dtype: str) -> None:
-    x = crosscheck.random_inputs((1, 9, 20), dtype, 40, np.random.default_rng(0))
+    x = cases.random_inputs((1, 9, 20), dtype, 40, np.random.default_rng(0))
     assert x.shape == (40, 1, 9, 20) and x.dtype == np.dtype(dtype) and len(np.unique(x)) > 100
     spread = x.reshape(40, -1).astype(float).std(1)
     assert spread.max() > 3 * spread.min()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import BundleError, ConfigError, bundle, tflite
-from edge_runtime.crosscheck import random_inputs
+from edge_runtime.cases import random_inputs
 from edge_runtime.executor import Executor
 from edge_runtime.interpreter import Session
 from edge_runtime.truncate import truncated
