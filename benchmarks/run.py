@@ -39,6 +39,8 @@ class RunOptions:
         Of which warm-up.
     cold : int
         Fresh processes for the cold calls of each clip length; the median is reported.
+    sandbox : bool
+        Run the network in a process with limits; the times include the way there, the memory is without it.
     """
 
     clips: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -49,6 +51,7 @@ class RunOptions:
     backend: str = "auto"
     threads: int = 1
     delegate: str | None = None
+    sandbox: bool = False
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:
@@ -81,7 +84,7 @@ def run(
         np.save(file, sound.scene(max(options.clips) * 4, sample_rate=rate))
         request = {
             "bundle": bundle.path, "sound": str(file), "backend": options.backend, "threads": options.threads,
-            "delegate": options.delegate,
+            "delegate": options.delegate, "sandbox": options.sandbox,
         }  # fmt: skip
         cold: dict[float, list[dict[str, Any]]] = {s: [] for s in options.clips}
         for number in range(options.cold):
@@ -98,6 +101,10 @@ def run(
         )  # fmt: skip
     about["after"] = context.state()
     about["remarks"] = context.remarks(about)
+    if measured["backend"] == "numpy" and options.backend == "auto":
+        about["remarks"].append("no TFLite interpreter works here, so numpy ran the network: some 20 times slower")
+    if options.sandbox:
+        about["remarks"].append("sandbox: times include the way to its process, memory is without it")
     clips = []
     for clip_s, samples in zip(options.clips, measured["clips"], strict=True):
         stages: dict[str, Any] = {}

@@ -22,13 +22,14 @@ def _clips(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option("--rounds", default=1000, show_default=True, type=click.IntRange(10), help="Samples, at most.")
 @click.option("--budget", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, at most.")
 @click.option("--cold", default=3, show_default=True, type=click.IntRange(1), help="Fresh processes for cold calls.")
-@click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime or tf.lite.")
+@click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime, tf.lite or numpy.")
+@click.option("--sandbox", is_flag=True, help="Run the network in a process with limits: for a file from a stranger.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
 def run(
     bundle: str, clips: tuple[float, ...], rounds: int, budget: float, cold: int, backend: str, threads: int,
-    delegate: str | None, json_file: str | None,
+    delegate: str | None, sandbox: bool, json_file: str | None,
 ) -> None:  # fmt: skip
     """Benchmark BUNDLE (a path or a shipped name) on this machine.
 
@@ -45,7 +46,8 @@ def run(
     from .run import run as measure
 
     options = RunOptions(
-        clips=clips, rounds=rounds, budget_s=budget, cold=cold, backend=backend, threads=threads, delegate=delegate
+        clips=clips, rounds=rounds, budget_s=budget, cold=cold, backend=backend, threads=threads, delegate=delegate,
+        sandbox=sandbox,
     )
     result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
     if json_file != "-":

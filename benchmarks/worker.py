@@ -31,6 +31,7 @@ def first_call(request: dict[str, Any]) -> dict[str, Any]:
         backend=request["backend"],
         threads=request["threads"],
         delegate=request["delegate"],
+        sandbox=request["sandbox"],
     )
     loaded = time.perf_counter_ns()
     stages["after_load"] = memory.now()
@@ -74,6 +75,7 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
             backend=request["backend"],
             threads=request["threads"],
             delegate=request["delegate"],
+            sandbox=request["sandbox"],
         )
         for s in request["clips"]
     ]

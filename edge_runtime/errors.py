@@ -13,8 +13,21 @@ The command line prints one line and exits with 2 for each of them.
 from __future__ import annotations
 
 
+def one_line(text: str, longest: int = 800) -> str:
+    """Return a text fit for a terminal: one line, no control characters, not too long.
+
+    Names out of a damaged or hostile file end up in messages.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= longest else f"{line[:longest]}..."
+
+
 class EdgeBenchError(Exception):
-    """Base of all errors; its text says what is wrong, where, and what to do."""
+    """Base of all errors; its text, one line, says what is wrong, where, and what to do."""
+
+    def __str__(self) -> str:
+        """Return the text as one line."""
+        return one_line(super().__str__())
 
 
 class AudioError(EdgeBenchError):

@@ -70,6 +70,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 36 else f"{text[:33]}..."
 
 
+def _file(path: str) -> str:
+    return path if len(path) <= 36 else f"...{path[-33:]}"
+
+
+def _printable(line: str) -> str:
+    """Return a line without control characters: names in a file from a stranger could move the terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
 def _shape(row: dict[str, Any] | None) -> str:
     return "x".join(map(str, row["shape"])) if row else ""
 
@@ -131,15 +140,16 @@ def render(report: dict[str, Any]) -> str:
         lines.append(f"calibration: {c['clips']} clips of {len(c['recordings'])} recordings, sha256 {c['sha256'][:12]}")
     lines.append(f"licence {report['licence'] or 'not stated'}; made by {report['made_by'] or 'an unknown tool'}")
     lines += [f"missing: {what}" for what in report["missing"]]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
 
 
 def render_comparison(value: dict[str, Any]) -> str:
     """Return a comparison as text: the values that differ, then the operators side by side."""
     a, b = value["a"], value["b"]
-    lines = [f"{'':28s} {_short(a['path']):>36s} {_short(b['path']):>36s}"]
+    wide = max([20, *(len(entry["what"]) for entry in value["differences"])])
+    lines = [f"{'':{wide}s} {_file(a['path']):>36s} {_file(b['path']):>36s}"]
     for entry in value["differences"]:
-        lines.append(f"{entry['what'][:28]:28s} {_short(entry['a']):>36s} {_short(entry['b']):>36s}")
+        lines.append(f"{entry['what']:{wide}s} {_short(entry['a']):>36s} {_short(entry['b']):>36s}")
     if not value["differences"]:
         lines.append("no difference but the file's own bytes" if a["sha256"] != b["sha256"] else "the same file")
     lines += ["", f"  {'operator':18s} {'output':>14s} {'MACs':>21s} {'bytes':>15s} {'time':>13s}"]
@@ -153,4 +163,4 @@ def render_comparison(value: dict[str, Any]) -> str:
         ]
         cells = [f"{x:>{w}s} {y:>{w}s}" for x, y, w in zip(*sides, (10, 7, 6), strict=True)]
         lines.append(f"{mark} {row['op']:18s} {_shape(row):>14s} {' '.join(cells)}".rstrip())
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))

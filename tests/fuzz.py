@@ -63,12 +63,17 @@ def attempt(kind: str, content: bytes, folder: Path) -> None:
         classifier.classify(np.zeros(classifier.samples, np.float32))
 
 
+def fit(text: str) -> bool:
+    """Return whether a message is one line, printable and not too long."""
+    return text.isprintable() and 0 < len(text) < 1000
+
+
 def outcome(kind: str, content: bytes, folder: Path) -> str:
     """Return ``accepted``, the name of our error, or ``BUG`` with what was raised and where."""
     try:
         attempt(kind, content, folder)
     except EdgeBenchError as error:
-        return type(error).__name__ if "\n" not in str(error) else f"BUG: {type(error).__name__} of several lines"
+        return type(error).__name__ if fit(str(error)) else f"BUG: {type(error).__name__} with a text unfit for people"
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if "edge_runtime" in f.filename]
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
