@@ -20,7 +20,7 @@ from .errors import ConfigError
 
 STEPS = 100  #: steps between probability 0 and 1
 LONGEST = 30_000  # frames; counts fit in 16 bits
-_BLOCK = 4096  # frames whose counts stay in a second-level cache
+BLOCK = 4096  # frames whose counts stay in a second-level cache
 _FEW = 64  # outputs for which sorting each window costs less than the counting's fixed cost
 
 Levels = NDArray[np.uint8]
@@ -106,8 +106,8 @@ class StreamingMedian:
         if self._length == 1:
             return levels
         parts = [np.empty((0, self._classes), np.uint8)]
-        for first in range(0, len(levels), _BLOCK):
-            self._buffer = np.concatenate([self._buffer, levels[first : first + _BLOCK]])
+        for first in range(0, len(levels), BLOCK):
+            self._buffer = np.concatenate([self._buffer, levels[first : first + BLOCK]])
             ready = len(self._buffer) - self._length + 1
             if ready > 0:
                 rows = np.ascontiguousarray(self._buffer.T)
@@ -134,7 +134,7 @@ def _counted_medians(rows: Levels, length: int) -> Levels:
     """As `_sorted_medians`, by counting; the rows are laid end to end and windows across two rows thrown away."""
     lane: Any = np.uint8 if length < 256 else np.uint16
     lanes = 8 // np.dtype(lane).itemsize
-    flat = rows.ravel()
+    flat = rows.ravel().astype(np.intp)
     sums = np.zeros(len(flat) + 1, np.uint64)
     words = np.empty(len(flat), np.uint64)
     counts = np.empty(len(flat) - length + 1, np.uint64)
@@ -143,7 +143,7 @@ def _counted_medians(rows: Levels, length: int) -> Levels:
         thresholds = first + np.arange(lanes)
         # lane j of a value's word: is the value at most threshold j? (thresholds past the last step count nothing)
         table = (np.arange(STEPS + 1)[:, None] <= thresholds) | (thresholds >= STEPS)
-        np.take(np.ascontiguousarray(table, lane).view(np.uint64)[:, 0], flat, out=words)
+        np.take(np.ascontiguousarray(table, lane).view(np.uint64)[:, 0], flat, out=words, mode="clip")
         np.cumsum(words, out=sums[1:])
         # No lane of a difference overflows; carries between the lanes of the sums cancel in it.
         np.subtract(sums[length:], sums[:-length], out=counts)

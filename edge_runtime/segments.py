@@ -85,21 +85,20 @@ class _SilentRuns:
     def push(self, silent: Bool, *, last: bool = False) -> Bool:
         """Take a frame's silence each and return what is decided, for fewer or more frames than were taken."""
         x = np.concatenate([np.ones(self._held, bool), silent])
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], x, [False]])))
-        before = self._open - self._held
-        self._open = self._held = 0
-        for start, stop in edges.reshape(-1, 2):
-            length = int(stop - start) + (before if start == 0 else 0)
-            if stop == len(x) and not last:
-                self._open = length
-            if length < self._shortest:
-                if stop == len(x) and not last:
-                    self._held = int(stop - start)
-                else:
-                    x[start:stop] = False
         if not len(x):
-            self._open = before
-        return x[: len(x) - self._held]
+            return x
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], x, [False]])))
+        starts, stops = edges[::2], edges[1::2]
+        lengths = stops - starts
+        if x[0]:
+            lengths[0] += self._open - self._held
+        self._open = int(lengths[-1]) if x[-1] and not last else 0
+        self._held = int(stops[-1] - starts[-1]) if 0 < self._open < self._shortest else 0
+        long = lengths >= self._shortest
+        steps = np.zeros(len(x) + 1, np.int8)
+        steps[starts[long]] = 1
+        steps[stops[long]] = -1
+        return np.cumsum(steps[: len(x) - self._held], dtype=np.int8).astype(bool)
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,12 @@ class Smoother:
         levels = median.to_levels(probabilities)
         if levels.shape[1] != len(self.classes):
             raise ConfigError(f"probabilities have {levels.shape[1]} columns for {len(self.classes)} classes")
-        return tuple(self._advance(self._smooth.push(levels), self._quiet(len(levels), dbfs)))
+        quiet = self._quiet(len(levels), dbfs)
+        found: list[Segment] = []
+        for first in range(0, len(levels), median.BLOCK):
+            part = slice(first, first + median.BLOCK)
+            found += self._advance(self._smooth.push(levels[part]), quiet[part])
+        return tuple(found)
 
     def finish(self) -> tuple[Segment, ...]:
         """End the stream: return the segments that are left and begin a new one."""

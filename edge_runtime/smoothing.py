@@ -180,10 +180,13 @@ def hysteresis(levels: median.Levels, smoothing: Smoothing, present: int | None 
     present : int, optional
         Class of the frame before.
     """
-    best = levels.argmax(axis=1).astype(np.int64)
+    top, best = levels[:, 0], np.zeros(len(levels), np.int64)
+    for i in range(1, levels.shape[1]):  # a few long columns: much faster than argmax over many short rows
+        best[levels[:, i] > top] = i
+        top = np.maximum(top, levels[:, i])
     if not smoothing.enter or not len(best):
         return best
-    sure = levels.max(axis=1) >= smoothing.enter * median.STEPS
+    sure = top >= smoothing.enter * median.STEPS
     lost = levels < smoothing.leave * median.STEPS
     out = best.copy()
     if present is None:
