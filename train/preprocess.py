@@ -20,14 +20,32 @@ def frame_power(samples: Float32, *, length: int) -> NDArray[np.float64]:
     return (padded.reshape(-1, length) ** 2).mean(axis=1)
 
 
-def remove_silence(
+def loud(
     samples: Float32,
     *,
     sample_rate: int = 16000,
     below_db: float = 40.0,
     floor_db: float = -65.0,
     longest_s: float = 0.3,
-) -> Float32:
+) -> NDArray[np.bool_]:
+    """Return which samples are outside the long silent runs, shape (n,); see `remove_silence`."""
+    length = sample_rate // 50
+    keep = np.ones(len(samples), bool)
+    if len(samples) < length:
+        return keep
+    power = 10 * np.log10(frame_power(samples, length=length) + 1e-12)
+    silent = power < max(np.percentile(power, 95) - below_db, floor_db)
+    if silent.all():
+        return ~keep
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], silent.astype(np.int8), [0]))))
+    longest = int(longest_s * 50)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop - start > longest:
+            keep[(start + longest // 2) * length : (stop - longest // 2) * length] = False
+    return keep
+
+
+def remove_silence(samples: Float32, **thresholds: float) -> Float32:
     """Return the recording without its long silent runs.
 
     A 20 ms window is silent when its power is more than `below_db` under the recording's 95th percentile,
@@ -36,25 +54,14 @@ def remove_silence(
     Parameters
     ----------
     samples : np.ndarray, float32, shape (n,)
+    **thresholds
+        Of `loud`.
 
     Returns
     -------
     np.ndarray, float32, shape (m,), m <= n
     """
-    length = sample_rate // 50
-    if len(samples) < length:
-        return samples
-    power = 10 * np.log10(frame_power(samples, length=length) + 1e-12)
-    silent = power < max(np.percentile(power, 95) - below_db, floor_db)
-    if silent.all():
-        return samples[:0]
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], silent.astype(np.int8), [0]))))
-    keep = np.ones(len(samples), bool)
-    longest = int(longest_s * 50)
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if stop - start > longest:
-            keep[(start + longest // 2) * length : (stop - longest // 2) * length] = False
-    return samples[keep]
+    return samples[loud(samples, **thresholds)]  # type: ignore[arg-type]
 
 
 def equalise_loudness(
