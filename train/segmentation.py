@@ -1,0 +1,194 @@
+"""Scores of segmentations against annotations: frames, 1 s segments, events and boundaries, with intervals over files.
+
+Conventions:
+
+* an annotation and a segmentation are intervals (start_s, end_s, label) in order; ``silence`` is one of the labels;
+* *frame accuracy* is over the frames whose middle lies in an annotated interval that is not silence, as in the SwishNet
+  paper; silence found there is wrong. Speech / non-speech takes all classes but speech for one;
+* *segment F1* (sed_eval, 1 s), *onset F1* and *onset-offset F1* (sed_eval, collar 0.5 s, or half of the event for its
+  offset where that is longer) take the classes as events and silence as none, all classes together (micro average);
+* *boundary F* (mir_eval, hit within 0.5 s) is the mean over files of the boundaries between any two intervals, without
+  the file's own beginning and end; files with a single interval have none.
+
+Counts are kept by file, so that a bootstrap over files costs no second evaluation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime import ConfigError
+from edge_runtime.metrics import interval
+from edge_runtime.segments import SILENCE, Segment, frame_labels
+
+COLLAR_S = 0.5
+SEGMENT_S = 1.0
+EVENT_SCORES = ("segment_f1", "onset_f1", "onset_offset_f1")
+
+Int = NDArray[np.int64]
+Interval = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """What one file adds to the scores.
+
+    Attributes
+    ----------
+    confusion : np.ndarray, int64, shape (classes + 1, classes + 1)
+        Frames by annotated (row) and found (column) label; silence, and frames without a label, are last.
+    events : np.ndarray, float64, shape (3, 3)
+        Correct, annotated and found for `EVENT_SCORES`.
+    boundary_f : float
+        NaN where the annotation has a single interval.
+    """
+
+    confusion: Int
+    events: NDArray[np.float64]
+    boundary_f: float
+
+
+def reference_labels(reference: Sequence[Interval], classes: Sequence[str], frames: int, *, hop_s: float = 0.01) -> Int:
+    """Return the class of each frame, shape (frames,); -1 for silence and where nothing is annotated."""
+    out = np.full(frames, -1)
+    middles = (np.arange(frames) + 0.5) * hop_s
+    for start, end, label in reference:
+        if label != SILENCE:
+            out[np.searchsorted(middles, start) : np.searchsorted(middles, end)] = classes.index(label)
+    return out
+
+
+def frame_confusion(truth: Int, found: Int, classes: int) -> Int:
+    """Return frames by annotated and found label, (classes + 1, classes + 1); labels below 0 are the last."""
+    a, b = (np.where(x < 0, classes, x) for x in (truth, found))
+    side = classes + 1
+    return np.bincount(a * side + b, minlength=side * side).reshape(side, side)
+
+
+def frame_scores(confusion: NDArray[Any], classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return frame accuracy, also of speech against the rest, from confusions (..., classes + 1, classes + 1)."""
+    n = len(classes)
+    sound = confusion[..., :n, :].astype(np.float64)
+    whole = np.maximum(sound.sum(axis=(-2, -1)), 1)
+    scores = {"frame_accuracy": np.trace(sound[..., :n], axis1=-2, axis2=-1) / whole}
+    if "speech" in classes:
+        i = list(classes).index("speech")
+        speech = sound[..., i, i]
+        # found as silence, a non-speech frame is still no speech
+        missed, false = sound[..., i, :].sum(axis=-1) - speech, sound[..., :, i].sum(axis=-1) - speech
+        scores["speech_nonspeech"] = 1 - (missed + false) / whole
+    return scores
+
+
+def score_file(
+    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str], *, hop_s: float = 0.01
+) -> FileCounts:
+    """Compare a segmentation with the annotation of the same recording.
+
+    Raises
+    ------
+    ConfigError
+        If either is empty.
+    """
+    if not reference or not found:
+        raise ConfigError("nothing to compare: the annotation or the segmentation is empty")
+    frames = round(found[-1].end_s / hop_s)
+    labels = frame_labels(found, [*classes, SILENCE], frames, hop_s=hop_s)
+    truth = reference_labels(reference, classes, frames, hop_s=hop_s)
+    # beyond what is annotated there is no truth to be compared with
+    annotated = (np.arange(frames) + 0.5) * hop_s < reference[-1][1]
+    confusion = frame_confusion(truth[annotated], labels[annotated] % (len(classes) + 1), len(classes))
+    return FileCounts(confusion, _event_counts(reference, found, classes), _boundary_f(reference, found))
+
+
+def _event_counts(
+    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str]
+) -> NDArray[np.float64]:
+    import dcase_util
+    import sed_eval
+
+    def events(intervals: Sequence[Interval]) -> Any:
+        return dcase_util.containers.MetaDataContainer(
+            [{"filename": "a", "onset": a, "offset": b, "event_label": label}
+             for a, b, label in intervals if label != SILENCE]
+        )  # fmt: skip
+
+    wanted, given = events(reference), events([(s.start_s, s.end_s, s.label) for s in found])
+    kinds = sed_eval.sound_event
+    counts = []
+    for metric in (
+        kinds.SegmentBasedMetrics(list(classes), time_resolution=SEGMENT_S),
+        kinds.EventBasedMetrics(list(classes), evaluate_offset=False, t_collar=COLLAR_S),
+        kinds.EventBasedMetrics(list(classes), t_collar=COLLAR_S, percentage_of_length=0.5),
+    ):
+        if len(wanted) and len(given):
+            metric.evaluate(wanted, given)
+            counts.append([metric.overall["Ntp"], metric.overall["Nref"], metric.overall["Nsys"]])
+        else:  # sed_eval refuses an empty list
+            counts.append([0, len(wanted), len(given)])
+    return np.array(counts, np.float64)
+
+
+def _boundary_f(reference: Sequence[Interval], found: Sequence[Segment]) -> float:
+    import mir_eval
+
+    if len(reference) < 2:
+        return float("nan")
+    end = reference[-1][1]
+    given = np.array([(s.start_s, min(s.end_s, end)) for s in found if s.start_s < end])
+    given[-1, 1] = end
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a segmentation of one piece has no boundary but its ends
+        wanted = np.array([r[:2] for r in reference])
+        return float(mir_eval.segment.detection(wanted, given, window=COLLAR_S, trim=True)[2])
+
+
+def f1(events: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 2 correct / (annotated + found) from counts (..., 3)."""
+    whole = events[..., 1] + events[..., 2]
+    return np.divide(2 * events[..., 0], whole, out=np.zeros(whole.shape), where=whole > 0)
+
+
+def summarise(
+    files: Sequence[FileCounts], classes: Sequence[str], *, samples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Return the scores of a set of files, each with its 95 % interval from a bootstrap over files.
+
+    Returns
+    -------
+    dict
+        ``files``, ``frames`` (annotated and not silent), the scores by name, ``intervals`` by score (two numbers each;
+        absent for a single file), ``confusion`` (rows and columns: the classes, then silence).
+    """
+    if not files:
+        raise ConfigError("there is no file to score")
+    confusion = np.stack([f.confusion for f in files]).astype(np.float64)
+    events = np.stack([f.events for f in files])
+    boundary = np.array([f.boundary_f for f in files])
+
+    def scores(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """`weights`: (n, files), how often each file was drawn."""
+        found = frame_scores(np.tensordot(weights, confusion, 1), classes)
+        found |= dict(zip(EVENT_SCORES, f1(np.tensordot(weights, events, 1)).T, strict=True))
+        has = np.isfinite(boundary)
+        if has.any():
+            share = weights[:, has]
+            found["boundary_f"] = share @ boundary[has] / np.maximum(share.sum(axis=1), 1)
+        return found
+
+    point = scores(np.ones((1, len(files))))
+    drawn = np.random.default_rng(seed).multinomial(len(files), np.full(len(files), 1 / len(files)), size=samples)
+    spread = scores(drawn.astype(np.float64)) if len(files) > 1 else {}
+    return {
+        "files": len(files),
+        "frames": int(confusion[:, : len(classes)].sum()),
+        **{name: float(value[0]) for name, value in point.items()},
+        "intervals": {name: interval(values) for name, values in spread.items()},
+        "confusion": confusion.sum(axis=0).astype(np.int64).tolist(),
+    }
