@@ -27,6 +27,9 @@ COMMANDS = {
     "distill": "edge_bench.train.cli:distill",
     "queue": "edge_bench.train.queue_cli:queue",
     "evaluate": "edge_bench.train.cli:evaluate",
+    "streams": "edge_bench.train.segmentation_cli:streams",
+    "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
+    "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",
     "card": "edge_bench.train.cli:card",
     "quantize": "edge_bench.quantize.cli:quantize",
 }
