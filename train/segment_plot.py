@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,13 @@ def draw_stream(
     cut = samples[: len(samples) // hop * hop].reshape(-1, hop)
     wave.fill_between(np.arange(len(cut)) * hop_s, cut.min(axis=1), cut.max(axis=1), color="#444444", linewidth=0)
     wave.set(ylabel="samples", ylim=(-1, 1), title=f"{file.audio.name}: {bundle.name}, {_named(source)}")
-    spectrum.specgram(samples + 1e-6, NFFT=512, Fs=rate, noverlap=256, cmap="magma", vmin=-130, vmax=-30)
+    # noise of -120 dBFS, so that zeros have a logarithm
+    heard = samples + 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
+    spectrum.specgram(heard, NFFT=512, Fs=rate, noverlap=256, cmap="magma", vmin=-130, vmax=-30)
     spectrum.set(ylabel="Hz")
     _bars(wanted, file.intervals, colours, "annotated")
-    for axis, p, name in ((plain, raw, "posteriors"), (smoothed, smooth(raw, smoothing), "smoothed")):
+    aligned = smooth(raw, replace(smoothing, median=1))
+    for axis, p, name in ((plain, aligned, "posteriors"), (smoothed, smooth(raw, smoothing), "smoothed")):
         for i, label in enumerate(classes):
             axis.plot(times, p[:, i], color=colours[label], linewidth=0.9, label=label)
         axis.set(ylabel=name, ylim=(-0.03, 1.03))
