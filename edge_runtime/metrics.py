@@ -127,6 +127,51 @@ def evaluate(truth: ArrayLike, predicted: ArrayLike, classes: Sequence[str]) -> 
     )
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Resampled recordings: how often each is in each sample.
+
+    Attributes
+    ----------
+    cell : np.ndarray, int, shape (clips,)
+        Which recording of which class a clip belongs to.
+    labels : np.ndarray, int, shape (cells,)
+        Class of each cell.
+    weights : np.ndarray, int, shape (samples, cells)
+    """
+
+    cell: Int
+    labels: Int
+    weights: Int
+
+
+def draw_groups(truth: ArrayLike, groups: ArrayLike, classes: int, *, samples: int = 1000, seed: int = 0) -> Draws:
+    """Draw whole groups (recordings, speakers) with replacement, within each class.
+
+    Clips of one recording are not independent. The draws do not depend on what a model said, so the same seed gives
+    the same recordings to two models: their difference is then a paired one.
+
+    Raises
+    ------
+    ConfigError
+        If there is not a group for each clip.
+    """
+    a, _ = validate(truth, truth, classes)
+    g = np.asarray(groups)
+    if g.shape != a.shape:
+        raise ConfigError(f"groups have shape {g.shape}, expected one for each of {len(a)} clips")
+    rng = np.random.default_rng(seed)
+    cell, labels, weights = np.zeros(len(a), np.int64), list[int](), []
+    for label in range(classes):
+        chosen = a == label
+        names, place = np.unique(g[chosen], return_inverse=True)
+        if len(names):
+            cell[chosen] = place + len(labels)
+            labels += [label] * len(names)
+            weights.append(rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples))
+    return Draws(cell, np.array(labels), np.concatenate(weights, axis=1))
+
+
 def bootstrap_confusions(
     truth: ArrayLike,
     predicted: ArrayLike,
@@ -136,26 +181,15 @@ def bootstrap_confusions(
     samples: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Return confusion matrices of resampled recordings, shape (samples, classes, classes).
-
-    Whole groups (recordings, speakers) are drawn with replacement, within each class, because clips of one recording
-    are not independent.
-    """
+    """Return confusion matrices of resampled recordings, shape (samples, classes, classes); see `draw_groups`."""
     a, b = validate(truth, predicted, classes)
-    g = np.asarray(groups)
-    if g.shape != a.shape:
-        raise ConfigError(f"groups have shape {g.shape}, expected one for each of {len(a)} clips")
-    rng = np.random.default_rng(seed)
+    draws = draw_groups(a, groups, classes, samples=samples, seed=seed)
+    counts = np.zeros((len(draws.labels), classes))
+    np.add.at(counts, (draws.cell, b), 1)
     total = np.zeros((samples, classes, classes))
     for label in range(classes):
-        chosen = a == label
-        names, place = np.unique(g[chosen], return_inverse=True)
-        if not len(names):
-            continue
-        counts = np.zeros((len(names), classes))
-        np.add.at(counts, (place, b[chosen]), 1)
-        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
-        total[:, label] = weights @ counts
+        of_class = draws.labels == label
+        total[:, label] = draws.weights[:, of_class] @ counts[of_class]
     return total
 
 
@@ -163,3 +197,65 @@ def interval(values: NDArray[np.float64], *, level: float = 0.95) -> tuple[float
     """Return the percentile interval of bootstrap values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more one model scores than another on the same clips.
+
+    Attributes
+    ----------
+    delta : float
+    interval : tuple of float
+        95 %, from a paired bootstrap.
+    below_zero : float
+        Share of the samples in which the difference is below 0.
+    """
+
+    delta: float
+    interval: tuple[float, float]
+    below_zero: float
+
+
+def difference(delta: float, samples: NDArray[np.float64]) -> Difference:
+    """Return a difference from its value on all clips and its values on paired bootstrap samples."""
+    return Difference(float(delta), interval(samples), float((samples < 0).mean()))
+
+
+def paired_differences(
+    truth: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike,
+    classes: Sequence[str],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Return what `second` scores more than `first`: ``overall``, ``macro_f1`` and ``recall NAME`` of each class.
+
+    Parameters
+    ----------
+    truth, first, second : array_like of int, shape (clips,)
+        Classes, and those that two models predicted for the same clips.
+    groups : array_like, shape (clips,)
+        Recordings, which are drawn as a whole within each class, the same for both models.
+    """
+    found = []
+    for predicted in (first, second):
+        whole = confusion_matrix(truth, predicted, len(classes))[None].astype(np.float64)
+        drawn = bootstrap_confusions(truth, predicted, groups, len(classes), samples=samples, seed=seed)
+        found.append(_headlines(np.concatenate([whole, drawn]), classes))
+    apart = {name: found[1][name] - found[0][name] for name in found[0]}
+    return {name: difference(values[0], values[1:]) for name, values in apart.items()}
+
+
+def _headlines(confusions: NDArray[np.float64], classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return the scores that models are compared by, each of shape (n,), of confusions (n, classes, classes)."""
+    hits, rows = np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(axis=2)
+    recall = np.divide(hits, rows, out=np.zeros(hits.shape), where=rows > 0)
+    return {
+        "overall": hits.sum(axis=1) / rows.sum(axis=1),
+        "macro_f1": f1_scores(confusions).mean(axis=1),
+        **{f"recall {name}": recall[:, i] for i, name in enumerate(classes)},
+    }
