@@ -26,7 +26,7 @@ COMMANDS = {
     "train": "edge_bench.train.cli:train",
     "distill": "edge_bench.train.cli:distill",
     "queue": "edge_bench.train.queue_cli:queue",
-    "evaluate": "edge_bench.train.cli:evaluate",
+    "evaluate": "edge_bench.train.evaluate_cli:evaluate",
     "streams": "edge_bench.train.segmentation_cli:streams",
     "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
     "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",

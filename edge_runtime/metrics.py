@@ -256,6 +256,6 @@ def _headlines(confusions: NDArray[np.float64], classes: Sequence[str]) -> dict[
     recall = np.divide(hits, rows, out=np.zeros(hits.shape), where=rows > 0)
     return {
         "overall": hits.sum(axis=1) / rows.sum(axis=1),
-        "macro_f1": f1_scores(confusions).mean(axis=1),
+        "macro_f1": f1_scores(confusions)[:, rows[0] > 0].mean(axis=1),  # over the classes that occur
         **{f"recall {name}": recall[:, i] for i, name in enumerate(classes)},
     }

@@ -1,4 +1,4 @@
-"""``edge-bench models``, ``train`` and ``evaluate``."""
+"""``edge-bench models``, ``train``, ``distill``, ``render-midi`` and ``card``."""
 
 from __future__ import annotations
 
@@ -182,64 +182,6 @@ distill = click.Command(
       EDGE_BENCH_WEIGHTS=~/weights edge-bench distill swishnet-slim-distilled --corpus ~/corpus
     """,
 )
-
-
-@click.command()
-@click.argument("model")
-@corpus_option
-@click.option("--split", default="validation", show_default=True, help="train, validation or test.")
-@click.option("--clips", default="0.5,1,2", show_default=True, help="Clip lengths in seconds.")
-@click.option("--gain", default=0.0, show_default=True, help="Change the level of everything by so many dB.")
-@click.option("--backend", default="auto", show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
-@click.option("--log", default="results/test-log.jsonl", show_default=True, help="Looks at the test split go here.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the confusion matrices as a PNG.")
-@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
-def evaluate(
-    model: str, corpus: Path | None, split: str, clips: str, gain: float, backend: str, cache: Path | None, log: str,
-    plot: Path | None, json_file: str | None,
-) -> None:  # fmt: skip
-    """Score MODEL (a bundle, a shipped name, or a training's folder) on a split of the corpus.
-
-    Clips overlap by half. Intervals are 95 %, from a bootstrap over groups (speakers, tracks) within each class.
-
-    \b
-    Example:
-      edge-bench evaluate swishnet-slim-int8 --corpus ~/corpus --split test --json test.json
-    """
-    import_tensorflow()
-    from edge_bench.benchmarks.table import table
-
-    from . import report
-    from .evaluate import evaluate as run_evaluation
-
-    lengths = [float(part) for part in clips.split(",")]
-    result = run_evaluation(
-        model, need_corpus(corpus), split, clip_s=lengths, gain_db=gain, backend=backend, cache=cache, log=Path(log),
-        progress=Bar(),
-    )  # fmt: skip
-    rows = []
-    for key, r in result["clips_by_length"].items():
-        low, high = r["intervals"]["macro_f1"]
-        speech = "-" if r["speech_nonspeech"] is None else f"{100 * r['speech_nonspeech']:.2f}"
-        rows.append(
-            [f"{key} s", f"{r['clips']:,}", f"{100 * r['overall']:.2f}", speech, f"{100 * r['macro_f1']:.2f}",
-             f"{100 * low:.1f} to {100 * high:.1f}",
-             *("-" if k in result["absent"] else f"{100 * v:.1f}" for k, v in r["recall"].items())]
-        )  # fmt: skip
-    if json_file != "-":
-        level = f", level {gain:+g} dB" if gain else ""
-        click.echo(f"{result['model']} on {split} of {corpus}, corpus {result['corpus']}{level}, percent")
-        header = ["clip", "clips", "overall", "speech/non", "F1", "95 %", *(f"{c} recall" for c in result["classes"])]
-        click.echo(table(header, rows))
-        if result["absent"]:
-            click.echo(f"The split holds no {' and no '.join(result['absent'])}: F1 is over the other classes.")
-        for row in result["errors"][f"{result['clip_s']:g}"][:10]:
-            click.echo(f"  {row['errors']} of {row['clips']} clips taken for {row['taken_for']}: {row['file']}")
-    if plot:
-        report.draw_confusions({f"{k} s": r for k, r in result["clips_by_length"].items()}, result["classes"], plot)
-    if json_file:
-        write_json(json_file, result)
 
 
 @click.command("render-midi")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import FrontEndConfig
+from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig, metrics, probability
 from edge_runtime.bundle import read, resolve
 from edge_runtime.classify import predict as predict_bundle
 
@@ -75,6 +75,8 @@ class Answers:
         Names of the recordings that ``ClipSet.recording`` counts.
     clips : dict
         For each clip length in seconds the clips and their probabilities, (clips, classes).
+    sources : tuple of str
+        Collections of the recordings.
     """
 
     name: str
@@ -82,6 +84,25 @@ class Answers:
     corpus: str
     files: tuple[str, ...]
     clips: dict[float, tuple[ClipSet, NDArray[np.float32]]]
+    sources: tuple[str, ...] = ()
+
+    def ordered(self, classes: Sequence[str]) -> Answers:
+        """Return the same with the classes in another order.
+
+        Raises
+        ------
+        ConfigError
+            If these are other classes.
+        """
+        if set(classes) != set(self.classes):
+            raise ConfigError(
+                f"{self.name} knows {', '.join(self.classes)}, not {', '.join(classes)}: compare models of the same "
+                "classes"
+            )
+        columns = [self.classes.index(name) for name in classes]
+        place = np.argsort(columns)
+        found = {s: (replace(c, labels=place[c.labels]), p[:, columns]) for s, (c, p) in self.clips.items()}
+        return replace(self, classes=tuple(classes), clips=found)
 
 
 def answers(
@@ -104,7 +125,89 @@ def answers(
     for seconds in clip_s:
         clips = evaluation_clips(pool, config, classes, seconds)
         found[seconds] = (clips, predict(clips.x))
-    return Answers(name, classes, data.revision(), tuple(r.name for r in pool.recordings), found)
+    files, sources = (tuple(getattr(r, key) for r in pool.recordings) for key in ("name", "source"))
+    return Answers(name, classes, data.revision(), files, found, sources)
+
+
+def score(found: Answers, *, path: str, split: str, gain_db: float = 0.0) -> dict[str, Any]:
+    """Return ``edge-bench/evaluate/1``: scores by clip length with intervals, errors by recording and by collection.
+
+    The scores of the longest clips also stand at the top.
+    """
+    results, errors, sources = {}, {}, {}
+    for seconds, (clips, probabilities) in found.clips.items():
+        key = f"{seconds:g}"
+        results[key] = report.scores(clips, probabilities, found.classes)
+        errors[key] = report.errors_by_recording(clips, probabilities, found.files, found.classes)[:40]
+        if found.sources:
+            sources[key] = report.errors_by_source(clips, probabilities, found.sources, found.classes)
+    longest = max(found.clips)
+    return {
+        "schema": "edge-bench/evaluate/1",
+        "model": found.name,
+        "path": path,
+        "split": split,
+        "corpus": found.corpus,
+        "classes": list(found.classes),
+        "absent": [
+            name for name, row in zip(found.classes, results[f"{longest:g}"]["confusion"], strict=True) if not sum(row)
+        ],
+        "gain_db": gain_db,
+        **results[f"{longest:g}"],
+        "clip_s": longest,
+        "clips_by_length": results,
+        "errors": errors,
+        "errors_by_source": sources,
+    }
+
+
+def differences(first: Answers, other: Answers) -> dict[str, dict[str, Any]]:
+    """Return how much more `other` scores than `first` on the same clips, by clip length and score.
+
+    Each score has ``delta, interval, below_zero`` (see `edge_runtime.metrics.Difference`): ``overall, macro_f1,
+    macro_auc`` and ``recall NAME`` of each class.
+
+    Raises
+    ------
+    ConfigError
+        If the two have other classes or were not asked about the same clips.
+    """
+    other = other.ordered(first.classes)
+    result = {}
+    for seconds, (clips, p) in first.clips.items():
+        theirs, q = other.clips.get(seconds, (clips, p[:0]))
+        if len(p) != len(q) or not np.array_equal(clips.recording, theirs.recording):
+            raise ConfigError(f"{first.name} and {other.name} cut other clips of {seconds:g} s: they cannot be paired")
+        found = metrics.paired_differences(
+            clips.labels, p.argmax(axis=1), q.argmax(axis=1), clips.groups, first.classes
+        )
+        areas = [np.mean(list(report.drawn_areas(clips, x).values()), axis=0) for x in (p, q)]
+        whole = [probability.evaluate(clips.labels, x, first.classes).macro_auc for x in (p, q)]
+        if whole[0] is not None and whole[1] is not None:
+            found["macro_auc"] = metrics.difference(whole[1] - whole[0], areas[1] - areas[0])
+        result[f"{seconds:g}"] = {name: asdict(value) for name, value in found.items()}
+    return result
+
+
+def write_log(result: dict[str, Any], log: Path) -> None:
+    """Append a look at the test split to a JSON-lines file.
+
+    Raises
+    ------
+    EdgeBenchError
+        If it cannot be written: a look that leaves no trace must not be.
+    """
+    entry = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": result["model"],
+        "path": result["path"], "corpus": result["corpus"], "gain_db": result["gain_db"],
+        "macro_f1": {k: round(v["macro_f1"], 4) for k, v in result["clips_by_length"].items()},
+    }  # fmt: skip
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise EdgeBenchError(f"{log}: cannot be written: {error.strerror or error}") from None
 
 
 def evaluate(
@@ -119,7 +222,7 @@ def evaluate(
     log: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Return ``edge-bench/evaluate/1``: scores by clip length with intervals, and the recordings with errors.
+    """Return ``edge-bench/evaluate/1``, see `score`.
 
     Parameters
     ----------
@@ -131,34 +234,7 @@ def evaluate(
     found = answers(
         path, corpus_root, split, clip_s=clip_s, gain_db=gain_db, backend=backend, cache=cache, progress=progress
     )
-    name, classes = found.name, found.classes
-    results, errors = {}, {}
-    for seconds, (clips, probabilities) in found.clips.items():
-        key = f"{seconds:g}"
-        results[key] = report.scores(clips, probabilities, classes)
-        errors[key] = report.errors_by_recording(clips, probabilities, found.files, classes)[:40]
-    longest = max(found.clips)
-    answer = {
-        "schema": "edge-bench/evaluate/1",
-        "model": name,
-        "path": path,
-        "split": split,
-        "corpus": found.corpus,
-        "classes": list(classes),
-        "absent": [c for c, row in zip(classes, results[f"{longest:g}"]["confusion"], strict=True) if not sum(row)],
-        "gain_db": gain_db,
-        **results[f"{longest:g}"],
-        "clip_s": longest,
-        "clips_by_length": results,
-        "errors": errors,
-    }
+    result = score(found, path=path, split=split, gain_db=gain_db)
     if split == "test" and log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        entry = {
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "model": name, "path": path,
-            "corpus": found.corpus, "gain_db": gain_db,
-            "macro_f1": {k: round(v["macro_f1"], 4) for k, v in results.items()},
-        }  # fmt: skip
-        with log.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-    return answer
+        write_log(result, log)
+    return result

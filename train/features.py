@@ -61,7 +61,10 @@ class Pool:
 
     def only(self, *, copy: int) -> Pool:
         """Return the pieces of one copy."""
-        keep = self.copy == copy
+        return self.where(self.copy == copy)
+
+    def where(self, keep: NDArray[np.bool_]) -> Pool:
+        """Return the pieces that are marked, shape (pieces,)."""
         return Pool(
             self.data, self.starts[keep], self.lengths[keep], self.recording[keep], self.copy[keep], self.recordings
         )
@@ -121,6 +124,35 @@ def _read_pool(folder: Path, recordings: Sequence[Recording]) -> Pool:
     )
 
 
+def stored(
+    kind: str,
+    parts: dict[str, Any],
+    recordings: Sequence[Recording],
+    pieces: Callable[[], Iterable[tuple[int, int, NDArray[Any]]]],
+    dtype: str,
+    width: int,
+    *,
+    cache: Path | None = None,
+) -> Pool:
+    """Return the cache entry that `parts` name, written first if it is not there yet.
+
+    Parameters
+    ----------
+    kind : str
+        Beginning of the folder's name.
+    parts : dict
+        Everything that the content depends on, in values that JSON can hold.
+    pieces : callable
+        Yields (number of the recording, copy, rows); called only to write.
+    dtype, width
+        Of a row; width 0 for samples.
+    """
+    folder = (cache or default_cache()) / _name(kind, parts)
+    if not folder.is_dir():
+        _write_pool(folder, pieces(), dtype, width)
+    return _read_pool(folder, recordings)
+
+
 def waveforms(
     corpus: Corpus, split: str, *, cache: Path | None = None, progress: Callable[[str, int, int], None] | None = None
 ) -> Pool:
@@ -132,19 +164,16 @@ def waveforms(
         If a file cannot be read; the message names it.
     """
     recordings = corpus.split(split)
-    folder = (cache or default_cache()) / _name("waves", {"corpus": corpus.revision(), "split": split})
-    if not folder.is_dir():
 
-        def pieces() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
-            with ProcessPoolExecutor(os.cpu_count()) as workers:
-                waves = workers.map(_read_wave, [str(r.path) for r in recordings], chunksize=8)
-                for i, wave in enumerate(waves):
-                    if progress:
-                        progress(f"reading {split}", i + 1, len(recordings))
-                    yield i, 0, wave
+    def pieces() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
+        with ProcessPoolExecutor(os.cpu_count()) as workers:
+            waves = workers.map(_read_wave, [str(r.path) for r in recordings], chunksize=8)
+            for i, wave in enumerate(waves):
+                if progress:
+                    progress(f"reading {split}", i + 1, len(recordings))
+                yield i, 0, wave
 
-        _write_pool(folder, pieces(), "<i2", 0)
-    return _read_pool(folder, recordings)
+    return stored("waves", {"corpus": corpus.revision(), "split": split}, recordings, pieces, "<i2", 0, cache=cache)
 
 
 def _read_wave(path: str) -> NDArray[np.int16]:
@@ -240,29 +269,26 @@ def features(
         "augmentation": asdict(how) if copies else None, "seed": seed if copies else 0,
         **({"gain_db": gain_db} if gain_db else {}),
     }
-    folder = (cache or default_cache()) / _name("features", parts)
-    if not folder.is_dir():
-        noisy = np.array([waves.recordings[i].label == "noise" for i in waves.recording], bool)
-        noisy &= waves.lengths > 1600
-        noises = None
-        if noisy.any():
-            noises = Pool(
-                waves.data, waves.starts[noisy], waves.lengths[noisy], waves.recording[noisy], waves.copy[noisy],
-                waves.recordings,
-            )
+
+    def pieces() -> Iterator[tuple[int, int, Float32]]:
+        noises = noises_of(waves)
         tasks = [(piece, copy) for copy in range(copies + 1) for piece in range(len(waves.starts))]
+        with ProcessPoolExecutor(
+            os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed, gain_db)
+        ) as workers:
+            for i, done in enumerate(workers.map(_features_of, tasks, chunksize=16)):
+                if progress:
+                    progress(f"features of {split}", i + 1, len(tasks))
+                yield done
 
-        def pieces() -> Iterator[tuple[int, int, Float32]]:
-            with ProcessPoolExecutor(
-                os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed, gain_db)
-            ) as workers:
-                for i, done in enumerate(workers.map(_features_of, tasks, chunksize=16)):
-                    if progress:
-                        progress(f"features of {split}", i + 1, len(tasks))
-                    yield done
+    return stored("features", parts, waves.recordings, pieces, "<f4", config.features, cache=cache)
 
-        _write_pool(folder, pieces(), "<f4", config.features)
-    return _read_pool(folder, waves.recordings)
+
+def noises_of(waves: Pool) -> Pool | None:
+    """Return the noise recordings among waveforms that are long enough to mix with; None where there is none."""
+    noisy = np.array([waves.recordings[i].label == "noise" for i in waves.recording], bool)
+    noisy &= waves.lengths > 1600
+    return waves.where(noisy) if noisy.any() else None
 
 
 def normalisation(pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

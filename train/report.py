@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import metrics
+from edge_runtime import metrics, probability
 
 from .clips import ClipSet
 
@@ -20,17 +20,33 @@ def scores(
     """Return all clip scores, their 95 % intervals (bootstrap over groups) and the worst recordings."""
     predicted = probabilities.argmax(axis=1)
     found = metrics.evaluate(clips.labels, predicted, classes)
+    believed = probability.evaluate(clips.labels, probabilities, classes)
     drawn = metrics.bootstrap_confusions(clips.labels, predicted, clips.groups, len(classes), samples=samples)
     occurs = found.confusion.sum(axis=1) > 0
     f1 = metrics.f1_scores(drawn)[:, occurs]
     rows = np.maximum(drawn.sum(axis=2), 1e-9)
     recall = np.diagonal(drawn, axis1=1, axis2=2) / rows
+    areas = drawn_areas(clips, probabilities, samples=samples)
     intervals = {
         "overall": metrics.interval(np.trace(drawn, axis1=1, axis2=2) / drawn.sum(axis=(1, 2))),
         "macro_f1": metrics.interval(f1.mean(axis=1)),
         "recall": {name: metrics.interval(recall[:, i]) for i, name in enumerate(classes)},
+        "auc": {classes[i]: metrics.interval(values) for i, values in areas.items()},
+        "macro_auc": metrics.interval(np.mean(list(areas.values()), axis=0)) if areas else None,
     }
-    return {**found.to_dict(), "intervals": intervals}
+    return {**found.to_dict(), **believed.to_dict(), "intervals": intervals}
+
+
+def drawn_areas(
+    clips: ClipSet, probabilities: NDArray[np.float32], *, samples: int = 1000
+) -> dict[int, NDArray[np.float64]]:
+    """Return the AUC of each class that has clips, against all others, on resampled recordings, shape (samples,)."""
+    labels, p = probability.normalised(clips.labels, probabilities)
+    present = np.unique(labels)
+    if len(present) < 2:
+        return {}
+    draws = metrics.draw_groups(labels, clips.groups, p.shape[1], samples=samples)
+    return {int(i): probability.bootstrap_auc(labels == i, p[:, i], draws) for i in present}
 
 
 def errors_by_recording(
@@ -50,6 +66,33 @@ def errors_by_recording(
                     "clips": int(of_file.sum()), "errors": len(wrong), "taken_for": classes[int(taken.argmax())],
                 }
             )  # fmt: skip
+    return sorted(found, key=lambda row: -row["errors"])
+
+
+def errors_by_source(
+    clips: ClipSet, probabilities: NDArray[np.float32], sources: Sequence[str], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return every collection and class, most errors first: source, class, recordings, clips, errors, taken for.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Collection of each recording that ``clips.recording`` counts.
+    """
+    predicted = probabilities.argmax(axis=1)
+    of_clip = np.array([sources[int(i)] for i in clips.recording])
+    found = []
+    for source, label in sorted(set(zip(of_clip.tolist(), clips.labels.tolist(), strict=True))):
+        chosen = (of_clip == source) & (clips.labels == label)
+        wrong = predicted[chosen & (predicted != clips.labels)]
+        taken = np.bincount(wrong, minlength=len(classes))
+        found.append(
+            {
+                "source": source, "label": classes[label], "recordings": len(np.unique(clips.recording[chosen])),
+                "clips": int(chosen.sum()), "errors": len(wrong),
+                "taken_for": classes[int(taken.argmax())] if len(wrong) else None,
+            }
+        )  # fmt: skip
     return sorted(found, key=lambda row: -row["errors"])
 
 
@@ -76,28 +119,5 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     right.axvline(best["epoch"], color="black", linewidth=0.5)
     right.set(xlabel="epoch", ylabel="validation class-average F1, %", title=f"best epoch {best['epoch']:.0f}")
     right.legend(fontsize=7)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def draw_confusions(results: dict[str, dict[str, Any]], classes: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix of each result, in percent of the true class, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(results), figsize=(3.4 * len(results), 3.4), layout="constrained", squeeze=False)
-    for axis, (name, result) in zip(axes[0], results.items(), strict=True):
-        matrix = np.array(result["confusion"], float)
-        share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-        for i in range(len(classes)):
-            for j in range(len(classes)):
-                axis.text(j, i, f"{share[i, j]:.1f}\n({matrix[i, j]:.0f})", ha="center", va="center", fontsize=8,
-                          color="white" if share[i, j] > 55 else "black")  # fmt: skip
-        axis.set_xticks(range(len(classes)), classes)
-        axis.set_yticks(range(len(classes)), classes)
-        axis.set(title=f"{name}\nF1 {100 * result['macro_f1']:.1f} %", xlabel="taken for", ylabel="is")
     figure.savefig(path, dpi=120)
     plt.close(figure)
