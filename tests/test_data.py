@@ -44,6 +44,7 @@ def test_layouts_are_recognised_also_one_folder_up(trees: Path, tmp_path: Path, 
     assert found is not None and (found[0].name, found[1]) == (name, trees / name)
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "inner").symlink_to(trees / name)
+    (tmp_path / "outer" / "__MACOSX").mkdir()
     found = layouts.recognise(tmp_path / "outer")
     assert found is not None and (found[0].name, found[1]) == (name, tmp_path / "outer" / "inner")
 

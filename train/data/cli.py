@@ -91,12 +91,13 @@ def list_datasets(directory: Path | None, json_file: str | None) -> None:
             }
         )  # fmt: skip
     if json_file != "-":
+        width = max(len(e["licence"]) for e in entries)  # words read better from the left
         rows = [
             [e["name"], size(e["bytes"]), f"{e['files']:,}", {True: "yes", False: "no", None: "-"}[e["present"]],
-             e["licence"]]
+             e["licence"].ljust(width)]
             for e in entries
         ]  # fmt: skip
-        click.echo(table(["collection", "download", "files", "present", "licence"], rows))
+        click.echo(table(["collection", "download", "files", "present", "licence".ljust(width)], rows))
         click.echo(f"\nfolder: {directory}" if directory else "\nNo folder given: --dir DIR or EDGE_BENCH_DATA.")
     if json_file:
         write_json(json_file, {"schema": "edge-bench/data-list/1", "datasets": entries})
@@ -162,7 +163,7 @@ def verify(name: str, directory: Path | None, json_file: str | None) -> None:
             click.echo(f"  {finding.file}: {finding.problem}")
         if len(result.problems) > 20:
             click.echo(f"  and {len(result.problems) - 20:,} more (--json FILE has them all)")
-        state = "fine" if result.fine else f"{len(result.problems):,} problems"
+        state = "fine" if result.fine else f"problems: {len(result.problems):,}"
         click.echo(f"{result.folder}: {result.files:,} audio files, {size(result.bytes)}; checksums "
                    f"{result.checksums}; {state}")  # fmt: skip
     if json_file:

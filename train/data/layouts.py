@@ -72,7 +72,7 @@ def recognise(root: Path) -> tuple[Layout, Path] | None:
 
 def places(root: Path) -> tuple[Path, ...]:
     """Return the folder and, if it holds nothing else, its only subfolder."""
-    inside = [p for p in root.iterdir() if not p.name.startswith(".")]
+    inside = [p for p in root.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX"]
     folders = [p for p in inside if p.is_dir()]
     return (root, folders[0]) if len(folders) == len(inside) == 1 else (root,)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import CorpusError, EdgeBenchError, audio
+from edge_runtime import AudioError, CorpusError, EdgeBenchError, audio
 
 from ..recording import AUDIO_SUFFIXES
 from . import annotated, layouts
@@ -131,8 +131,11 @@ def _recordings(dataset: Dataset, folder: Path) -> list[Path]:
         return [r.path for r in layouts.read(folder, ("speech", "music", "noise")) or ()]
     found = []
     for recording in annotated.load(folder):
-        seconds = audio.info(recording.path).seconds
         end = max((end for _, end, _ in recording.intervals), default=0.0)
+        try:
+            seconds = audio.info(recording.path).seconds
+        except AudioError:  # said already, when it was decoded
+            seconds = end
         if end > seconds + 1:
             raise CorpusError(
                 f"{recording.name}: its last segment ends at {end:.1f} s, the recording at {seconds:.1f} s"
