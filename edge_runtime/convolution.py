@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from .fixedpoint import Array, Multiplier, round_away
-from .kernels import Kernel, Node, finish
+from .kernels import Kernel, Node, check_size, finish
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class Windows:
             If the filter is larger than the image.
         """
         reach = [(n - 1) * d + 1 for n, d in zip(self.taps, self.dilations, strict=True)]
-        if self.same:
-            x = self._pad(x, reach, fill)
+        x = self._pad(x, reach, fill) if self.same else np.ascontiguousarray(x)
         counts = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:3], reach, self.strides, strict=True)]
         if min(counts) < 1:
             raise ValueError(f"a filter that spans {reach} does not fit into an image of {x.shape[1:3]}")
         batch, row, column, channel = x.strides
         steps = (row * self.strides[0], column * self.strides[1], row * self.dilations[0], column * self.dilations[1])
         shape = (len(x), *counts, *self.taps, x.shape[3])
-        return as_strided(x, shape, (batch, *steps, channel), writeable=False)
+        # what as_strided does, without its detour; the counts above keep it inside
+        return np.ndarray(shape, x.dtype, x, 0, (batch, *steps, channel))
 
     def _pad(self, x: Array, reach: list[int], fill: float) -> Array:
         """Pad as TFLite's ComputePaddingHeightWidth, the odd one behind."""
@@ -62,6 +61,7 @@ class Windows:
         for size, span, stride in zip(x.shape[1:3], reach, self.strides, strict=True):
             missing = max(0, (-(-size // stride) - 1) * stride + span - size)
             edges.append((missing // 2, missing - missing // 2))
+        check_size(n + sum(edge) for n, edge in zip(x.shape, ((0, 0), *edges, (0, 0)), strict=True))
         return np.pad(x, ((0, 0), *edges, (0, 0)), constant_values=fill)
 
 
@@ -145,9 +145,10 @@ def conv_2d(node: Node) -> Kernel:
         matrix = np.ascontiguousarray(weights.reshape(outputs, -1).T)
 
         def run(x: Array) -> Array:
-            patches = windows(x, outside)
-            flat = patches.reshape(-1, len(matrix)).astype(matrix.dtype, copy=False)
-            product: Array = flat @ matrix
+            patches = windows(x.astype(matrix.dtype, copy=False), outside)
+            check_size(patches.shape)
+            # windows that overlap in memory would keep the product from the BLAS
+            product: Array = np.ascontiguousarray(patches.reshape(-1, len(matrix))) @ matrix
             return product.reshape(*patches.shape[:3], outputs)
 
         return run
@@ -168,9 +169,11 @@ def depthwise_conv_2d(node: Node) -> Kernel:
 
         def run(x: Array) -> Array:
             patches = windows(x.astype(taps.dtype, copy=False), outside)
-            total = np.zeros((*patches.shape[:3], *taps.shape[2:]), taps.dtype)
+            shape = (*patches.shape[:3], *taps.shape[2:])
+            check_size(shape)
+            total, product = np.zeros(shape, taps.dtype), np.empty(shape, taps.dtype)
             for i, j in np.ndindex(height, width):
-                total += patches[:, :, :, i, j, :, None] * taps[i, j]
+                total += np.multiply(patches[:, :, :, i, j, :, None], taps[i, j], out=product)
             return total.reshape(*patches.shape[:3], outputs)
 
         return run

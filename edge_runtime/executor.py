@@ -39,7 +39,7 @@ OPERATORS: dict[str, Callable[[Node], Kernel]] = {
 }
 
 # what numpy and Python raise when the operators of a foreign graph do not fit each other
-_MISFITS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+_MISFITS = (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,22 @@ class Multiplier:
         return Multiplier(np.asarray((mantissa << shift) // count), np.asarray(exponent - shift))
 
     def __call__(self, x: Array) -> Array:
-        """Return ``x * factor``, int64 (TFLite: MultiplyByQuantizedMultiplier with double rounding)."""
+        """Return ``x * factor``, int64 (TFLite: MultiplyByQuantizedMultiplier with double rounding).
+
+        `doubling_high` and `divide_by_power` written out in place: this is where most of the time goes.
+        """
         left, right = np.maximum(self.exponent, 0), np.maximum(-self.exponent, 0)
-        return divide_by_power(doubling_high(x << left, self.mantissa), right)
+        half = (np.int64(1) << right) >> 1
+        result: Array = np.multiply(x, self.mantissa << left, dtype=np.int64)
+        result += 1 << 30
+        result >>= 31
+        below = result >> 63  # -1 for numbers below zero
+        if not np.all(half):
+            below *= half > 0
+        result += half
+        result += below
+        result >>= right
+        return result
 
 
 def exp_on_negative(x: Array) -> Array:
@@ -98,17 +111,26 @@ def reciprocal(x: Array, integer_bits: int) -> tuple[Array, Array]:
     return np.minimum(y << 1, _ONE), integer_bits - headroom
 
 
-def softmax(x: Array, scale: float) -> Array:
-    """Return the softmax over the last axis of int8 numbers, with scale 1/256 and zero point -128.
+def softmax_powers(scale: float) -> Array:
+    """Return the exponents of 0, -1 ... -255 steps of a scale, 31 fraction bits; those that do not fit count as 0.
 
-    As TFLite's ``reference_ops::Softmax`` with beta 1: exponents of 26 fraction bits, a sum of 19.
+    Steps are multiplied to 26 fraction bits (TFLite: PreprocessSoftmaxScaling with beta 1).
     """
     factor = Multiplier.nearest(min(scale * 2.0**26, 2.0**31 - 1))
     left = int(factor.exponent)
-    lowest = -int(31 * 2.0**26 / 2.0**left)  # an exponent further below the largest would not fit, and counts as 0
-    difference = x.astype(np.int64) - x.max(-1, keepdims=True)
-    kept = difference >= lowest
-    powers = np.where(kept, exp_on_negative(doubling_high(difference << left, factor.mantissa)), 0)
-    inverse, bits = reciprocal(divide_by_power(powers, 12).sum(-1, keepdims=True), 12)
-    steps = divide_by_power(doubling_high(powers, inverse), bits + 23) - 128
+    lowest = -int(31 * 2.0**26 / 2.0**left)
+    steps = -np.arange(256, dtype=np.int64)
+    powers = exp_on_negative(doubling_high(steps << left, factor.mantissa))
+    return np.where(steps >= lowest, powers, 0)
+
+
+def softmax(x: Array, powers: Array) -> Array:
+    """Return the softmax over the last axis of int8 numbers, with scale 1/256 and zero point -128.
+
+    As TFLite's ``reference_ops::Softmax``; `powers` are those of the numbers' scale, the sum has 19 fraction bits.
+    """
+    wide = x.astype(np.int64)
+    own = powers.take(wide.max(-1, keepdims=True) - wide)
+    inverse, bits = reciprocal(divide_by_power(own, 12).sum(-1, keepdims=True), 12)
+    steps = divide_by_power(doubling_high(own, inverse), bits + 23) - 128
     return np.clip(steps, -128, 127).astype(np.int8)

@@ -6,7 +6,8 @@ folds weights, scales and zero points once. Images are (batch, height, width, ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from .tflite import Quantization, Tensor
 
 Kernel = Callable[..., Any]  # the operator's input arrays, constants included, to its output or a list of outputs
 
+LARGEST = 1 << 24  # numbers in an intermediate result
 _CLAMPS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}  # by ActivationFunctionType
 _CODES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)  # the int8 value of each byte
 
@@ -92,7 +94,13 @@ def finish(node: Node) -> Callable[[Array], Array]:
         return lambda x: np.clip(x, *limits) if code else x
     scale, zero = node.scale(node.outputs[0]), node.zero(node.outputs[0])
     low, high = (int(n) for n in np.clip(round_away(limits / np.float32(scale)) + zero, -128, 127))
-    return lambda x: np.minimum(np.maximum(x + zero, low), high).astype(np.int8)
+
+    def clamp(x: Array) -> Array:
+        x = x + zero
+        np.maximum(x, low, out=x)
+        return np.minimum(x, high, out=x).astype(np.int8)
+
+    return clamp
 
 
 # --- one number at a time -------------------------------------------------------------------------
@@ -102,24 +110,54 @@ def add(node: Node) -> Kernel:
     """ADD (TFLite: reference_integer_ops::Add); both terms are brought to one scale with 20 spare bits."""
     last = finish(node)
     if not node.quantized():
-        return lambda a, b: last(a + b)
+        return lambda a, b: last(_fits(a, b) + b)
     sources, result = [node.input(0), node.input(1)], node.outputs[0]
     largest = 2 * max(node.scale(source) for source in sources)
     terms = [Multiplier.nearest(node.scale(s) / largest)((_CODES - node.zero(s)) << 20) for s in sources]
     factor = Multiplier.nearest(largest / (node.scale(result) * 2**20))
-    return lambda a, b: last(factor(_look_up(terms[0], a) + _look_up(terms[1], b)))
+    return _pairs(last(factor(terms[0][:, None] + terms[1])))
 
 
 def mul(node: Node) -> Kernel:
     """MUL (TFLite: reference_integer_ops::Mul)."""
     last = finish(node)
     if not node.quantized():
-        return lambda a, b: last(a * b)
+        return lambda a, b: last(_fits(a, b) * b)
     first, second, result = node.input(0), node.input(1), node.outputs[0]
     scale = np.float32(node.scale(first)) * np.float32(node.scale(second)) / np.float32(node.scale(result))
     factor = Multiplier.nearest(scale)
-    values = [_CODES - node.zero(first), _CODES - node.zero(second)]
-    return lambda a, b: last(factor(_look_up(values[0], a) * _look_up(values[1], b)))
+    return _pairs(last(factor((_CODES - node.zero(first))[:, None] * (_CODES - node.zero(second)))))
+
+
+def _pairs(table: Array) -> Kernel:
+    """Return the kernel that looks up the result of every pair of int8 numbers, table (256, 256)."""
+    flat = np.ascontiguousarray(table).ravel()
+
+    def run(a: Array, b: Array) -> Array:
+        _fits(a, b)
+        index = a.view(np.uint8).astype(np.intp)
+        index <<= 8
+        return flat.take(index + b.view(np.uint8))
+
+    return run
+
+
+def _fits(a: Array, b: Array) -> Array:
+    """Return the first of two arrays that are broadcast together, if the result has a reasonable size."""
+    check_size(np.broadcast_shapes(a.shape, b.shape))
+    return a
+
+
+def check_size(shape: Iterable[int]) -> None:
+    """Refuse an intermediate result that no network for a small device has.
+
+    Raises
+    ------
+    ValueError
+        If it has more than `LARGEST` numbers: a damaged file asks for gigabytes with a few bytes.
+    """
+    if (count := math.prod(shape)) > LARGEST:
+        raise ValueError(f"a result of {count} numbers is too large")
 
 
 def logistic(node: Node) -> Kernel:
@@ -160,8 +198,8 @@ def softmax(node: Node) -> Kernel:
     if node.quantized():
         if (node.scale(node.outputs[0]), node.zero(node.outputs[0])) != (1 / 256, -128):
             raise node.refuse("its output must have scale 1/256 and zero point -128")
-        scale = node.scale(node.input(0))
-        return lambda x: fixedpoint.softmax(x, scale)
+        powers = fixedpoint.softmax_powers(node.scale(node.input(0)))
+        return lambda x: fixedpoint.softmax(x, powers)
 
     def run(x: Array) -> Array:
         powers: Array = np.exp(x - x.max(-1, keepdims=True))
@@ -221,7 +259,16 @@ def mean(node: Node) -> Kernel:
 
 def split(node: Node) -> Kernel:
     """SPLIT into equal parts; the axis comes first."""
-    return lambda axis, x: np.split(x, node.options["splits"], int(axis))
+    count = node.options["splits"]
+
+    def run(axis: Array, x: Array) -> list[Array]:
+        size, rest = divmod(x.shape[int(axis)], count)
+        if rest or count < 1:
+            raise ValueError(f"{x.shape} cannot be split into {count} equal parts along axis {int(axis)}")
+        before = (slice(None),) * (int(axis) % x.ndim)
+        return [x[(*before, slice(i * size, i * size + size))] for i in range(count)]
+
+    return run
 
 
 def concatenation(node: Node) -> Kernel:
@@ -259,4 +306,9 @@ def reshape(node: Node) -> Kernel:
 def pad(node: Node) -> Kernel:
     """PAD with the number that stands for 0."""
     zero = node.zero(node.outputs[0]) if node.quantized() else 0
-    return lambda x, widths: np.pad(x, widths, constant_values=zero)
+
+    def run(x: Array, widths: Array) -> Array:
+        check_size(n + int(before) + int(after) for n, (before, after) in zip(x.shape, widths, strict=True))
+        return np.pad(x, widths, constant_values=zero)
+
+    return run
