@@ -14,7 +14,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,12 +41,15 @@ class Limits:
     cpu_s : float
         Processor seconds of a request: loading, or one inference.
     wait_s : float
-        Seconds that we wait for an answer; the first one includes starting Python and importing the interpreter.
+        Seconds that we wait for an answer.
+    start_s : float
+        The same for the first one, which includes starting Python and importing the interpreter.
     """
 
     memory: int = 256 << 20
     cpu_s: float = 10.0
     wait_s: float = 30.0
+    start_s: float = 120.0
 
 
 class Child:
@@ -55,14 +57,14 @@ class Child:
 
     def __init__(self, limits: Limits, threads: int) -> None:
         self._limits = limits
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = str(threads)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "edge_runtime.sandbox_child"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
+        self._patience = limits.start_s
 
     def __del__(self) -> None:
         if hasattr(self, "_process"):
@@ -73,7 +75,7 @@ class Child:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             try:
                 if pipe is not None:
                     pipe.close()
@@ -83,7 +85,7 @@ class Child:
     def ask(self, text: bytes, payload: bytes, doing: str) -> tuple[dict[str, Any], bytes]:
         """Send a request and return the answer; `doing` is for the message when there is none."""
         assert self._process.stdin is not None
-        deadline = time.monotonic() + self._limits.wait_s
+        deadline = time.monotonic() + self._patience
         try:
             self._process.stdin.write(HEAD.pack(len(text), len(payload)) + text + payload)
             self._process.stdin.flush()
@@ -98,6 +100,7 @@ class Child:
         except (TimeoutError, ValueError, RecursionError, ConnectionError) as error:
             self.close()
             raise InterpreterError(f"the sandbox was stopped while it {doing}: {error}") from None
+        self._patience = self._limits.wait_s
         if not isinstance(answer, dict):
             raise InterpreterError("the sandbox gave an answer that makes no sense")
         if "error" in answer:
@@ -110,7 +113,7 @@ class Child:
         while len(parts) < count:
             ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"no answer within {self._limits.wait_s:g} s")
+                raise TimeoutError(f"no answer within {self._patience:g} s")
             piece = os.read(handle, count - len(parts))
             if not piece:
                 raise EOFError
@@ -123,8 +126,8 @@ class Child:
             return f"more than {self._limits.cpu_s:g} s of processor time"
         if code < 0:
             return f"{signal.Signals(-code).name}; it may use {self._limits.memory >> 20} MiB"
-        self._said.seek(0)
-        lines = self._said.read()[-2000:].decode(errors="replace").strip().splitlines()
+        assert self._process.stderr is not None
+        lines = os.read(self._process.stderr.fileno(), 65536).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {code}"
 
 

@@ -118,11 +118,15 @@ def main() -> None:
     """Serve, with standard output kept free of what libraries print."""
     to = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    os.set_blocking(2, False)  # nobody reads it while we live: what does not fit is dropped
     try:
         serve(sys.stdin.buffer, to)
-    except (EdgeBenchError, MemoryError, RuntimeError, ValueError) as error:
-        text = "out of memory" if isinstance(error, MemoryError) else str(error)
-        _answer(to, {"error": text})
+    except EdgeBenchError as error:
+        _answer(to, {"error": str(error)})
+    except MemoryError:
+        _answer(to, {"error": "out of memory"})
+    except Exception as error:  # a limit shows itself as it likes
+        _answer(to, {"error": f"the model did not run: {type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

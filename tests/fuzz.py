@@ -37,7 +37,8 @@ from edge_runtime.executor import Executor  # noqa: E402
 from edge_runtime.truncate import truncated  # noqa: E402
 
 MEMORY = 512 << 20  # bytes of address space for a worker beyond what it has with everything imported
-HANG_S = 20.0  # seconds without a finished case before a worker is killed
+HANG_S = 20.0  # processor seconds without a finished case before a worker is killed
+STUCK_S = 900.0  # seconds of any kind; a loaded machine may keep an honest worker waiting
 SLOW_S = 2.0  # processor seconds of a case that count as a hang, too
 
 
@@ -122,6 +123,15 @@ def _worker(seed: int, numbers: Any, pipe: Any) -> None:
         pipe.send(None)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process so far, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def mutator_of(seed: int, folder: Path) -> Mutator:
     """Return the mutator of the shipped bundles."""
     return Mutator([(bundle.MODELS / f"{name}.tflite").read_bytes() for name in bundle.shipped()], folder, seed=seed)
@@ -138,7 +148,7 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2, say: Any = lambda _: None)
         process = context.Process(target=_worker, args=(seed, lane["numbers"], theirs), daemon=True)
         process.start()
         theirs.close()
-        lane.update(process=process, pipe=mine, current=None, last=time.monotonic())
+        lane.update(process=process, pipe=mine, current=None, last=time.monotonic(), used=0.0)
 
     for lane in lanes:
         start(lane)
@@ -147,7 +157,7 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2, say: Any = lambda _: None)
         for lane in list(lanes):
             lost = None
             if lane["pipe"] in ready:
-                lane["last"] = time.monotonic()
+                lane["last"], lane["used"] = time.monotonic(), cpu_seconds(lane["process"].pid)
                 try:
                     message = lane["pipe"].recv()
                 except EOFError:
@@ -165,9 +175,11 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2, say: Any = lambda _: None)
                         if done % 2000 == 0:
                             say(f"{done:,} of {cases:,}: {len(tally.bugs)} bugs, peak {tally.peak >> 20} MiB")
                     continue
-            elif time.monotonic() - lane["last"] > HANG_S + (40 if lane["current"] is None else 0):
+            elif (
+                cpu_seconds(lane["process"].pid) - lane["used"] > HANG_S or time.monotonic() - lane["last"] > STUCK_S
+            ):
                 lane["process"].kill()
-                lost = f"BUG: no end within {HANG_S:g} s"
+                lost = f"BUG: no end within {HANG_S:g} s of processor time or {STUCK_S:g} s"
             if lost:
                 if lane["current"] is None:
                     raise RuntimeError(f"a worker does not start: {lost}")

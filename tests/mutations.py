@@ -12,6 +12,7 @@ import io
 import json
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -201,7 +202,8 @@ class Mutator:
             return data[:at] + struct.pack("<H", int(rng.choice(_WORDS)) & 0xFFFF) + data[at + 2 :]
         file = io.BytesIO(flatbuffer)
         method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
-        with zipfile.ZipFile(file, "a", method) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "a", method) as archive:
+            warnings.simplefilter("ignore")  # of the duplicates that are made on purpose
             if kind == 2:  # a bomb among the parts, or very many parts
                 count, size = (1, int(rng.choice([1 << 20, 1 << 23]))) if rng.random() < 0.7 else (300, 1)
                 for i in range(count):
