@@ -31,6 +31,11 @@ COMMANDS = {
     "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
     "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",
     "card": "edge_bench.train.cli:card",
+    "trials": "edge_bench.train.systems_cli:trials",
+    "musicmap": "edge_bench.train.systems_cli:musicmap",
+    "music-snr": "edge_bench.train.systems_cli:music_snr",
+    "features-view": "edge_bench.train.systems_cli:features_view",
+    "auralise": "edge_bench.train.systems_cli:auralise",
     "quantize": "edge_bench.quantize.cli:quantize",
 }
 

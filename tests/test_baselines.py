@@ -154,7 +154,7 @@ def test_a_tie_goes_to_the_first() -> None:
 
 def test_parameters() -> None:
     assert baselines.gmm_parameters() == 92_928
-    mixtures = baselines.gmm(components=3).fit(*toy(300)).estimator._models
+    mixtures = baselines.gmm(components=3).fit(*toy(300)).estimator.models
     counted = sum(m.weights_.size + m.means_.size + m.covariances_.size for m in mixtures)
     assert counted == baselines.gmm_parameters(components=3)
     assert baselines.gmm().estimator._components == 256

@@ -11,6 +11,7 @@ one would take the square of a million frames.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,17 +120,22 @@ class FrameClassifier:
             raise ConfigError(f"{self.name}: {len(frames)} frames have {len(y)} labels")
         if missing := sorted(set(range(self.classes)) - set(y.tolist())):
             raise ConfigError(f"{self.name}: class {missing[0]} has no frame")
-        self._mean = frames.mean(axis=0, dtype=np.float64)
-        self._scale = 1 / (frames.std(axis=0, dtype=np.float64) + 1e-6)
+        self.mean = frames.mean(axis=0, dtype=np.float64)
+        self.scale = 1 / (frames.std(axis=0, dtype=np.float64) + 1e-6)
         self.estimator.fit(self._standardised(frames), y)
         return self
 
     def _standardised(self, frames: Float32) -> Float32:
-        return ((frames - self._mean) * self._scale).astype(np.float32)
+        return ((frames - self.mean) * self.scale).astype(np.float32)
 
     def predict_frames(self, frames: Float32) -> Int:
         """Return the class of each frame, (n, inputs) to (n,)."""
         return np.asarray(self.estimator.predict(self._standardised(frames)), np.int64)
+
+    def votes(self, frames: Float32) -> Float32:
+        """Return 1 for the class of each frame and 0 for the others: (n, inputs) to (n, classes)."""
+        eye = np.eye(self.classes, dtype=np.float32)
+        return np.concatenate([eye[self.predict_frames(frames[i : i + 2**16])] for i in range(0, len(frames), 2**16)])
 
     def vote(self, clips: Float32) -> Float32:
         """Return the share of each class among a clip's frames: (clips, frames, inputs) to (clips, classes).
@@ -152,16 +158,16 @@ def gmm_parameters(inputs: int = 60, *, components: int = 256, classes: int = 3)
     return classes * components * (1 + 2 * inputs)
 
 
-class _Mixtures:
+class Mixtures:
     """One Gaussian mixture a class; the class is that of the largest likelihood."""
 
     def __init__(self, components: int, iterations: int, seed: int) -> None:
         self._components, self._iterations, self._seed = components, iterations, seed
 
-    def fit(self, x: Float32, y: Int) -> _Mixtures:
+    def fit(self, x: Float32, y: Int) -> Mixtures:
         from sklearn.mixture import GaussianMixture
 
-        self._models = []
+        self.models = []
         for label in np.unique(y):
             rows = x[y == label]
             if len(rows) < self._components:
@@ -170,20 +176,22 @@ class _Mixtures:
                 self._components, covariance_type="diag", reg_covar=1e-3, max_iter=self._iterations,
                 init_params="k-means++", random_state=self._seed,
             )  # fmt: skip
-            self._models.append(model.fit(rows))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the number of iterations is the recipe's
+                self.models.append(model.fit(rows))
         return self
 
     def predict(self, x: Float32) -> Int:
-        return np.stack([model.score_samples(x) for model in self._models], axis=1).argmax(axis=1)
+        return np.stack([model.score_samples(x) for model in self.models], axis=1).argmax(axis=1)
 
 
-class _Network:
+class Network:
     """The self-normalising network, trained until held-out frames do not improve for `patience` epochs."""
 
     def __init__(self, classes: int, epochs: int, patience: int, seed: int) -> None:
         self._classes, self._epochs, self._patience, self._seed = classes, epochs, patience, seed
 
-    def fit(self, x: Float32, y: Int) -> _Network:
+    def fit(self, x: Float32, y: Int) -> Network:
         import keras
 
         from .models import build
@@ -210,12 +218,12 @@ class _Network:
 
 def gmm(classes: int = 3, *, components: int = 256, iterations: int = 100, seed: int = 0) -> FrameClassifier:
     """Return one mixture of diagonal Gaussians a class: 92,928 parameters with 60 inputs."""
-    return FrameClassifier("gmm", classes, _Mixtures(components, iterations, seed))
+    return FrameClassifier("gmm", classes, Mixtures(components, iterations, seed))
 
 
 def snn(classes: int = 3, *, epochs: int = 50, patience: int = 5, seed: int = 0) -> FrameClassifier:
     """Return the self-normalising network: 179,203 parameters with 60 inputs."""
-    return FrameClassifier("snn", classes, _Network(classes, epochs, patience, seed))
+    return FrameClassifier("snn", classes, Network(classes, epochs, patience, seed))
 
 
 def random_forest(

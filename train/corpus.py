@@ -113,6 +113,7 @@ def load(
     *,
     classes: Sequence[str] = DEFAULT_CLASSES,
     extra: Sequence[Path] = (),
+    leave_out: Sequence[str] = (),
     complete: bool = True,
 ) -> Corpus:
     """Read a corpus folder and, if given, others that are added to it.
@@ -126,6 +127,8 @@ def load(
         in a known collection are left out.
     extra : sequence of path
         More folders, such as the one that `edge_bench.train.midi` renders, or another collection.
+    leave_out : sequence of str
+        Classes of the corpus that do not concern a network, such as noise in music against speech.
     complete : bool
         See `Corpus`.
 
@@ -135,7 +138,7 @@ def load(
         For a missing folder, table or file, an unknown class or split, or a group in two splits.
     """
     root = Path(root)
-    recordings = _read(root, extra, classes)
+    recordings = [r for r in _read(root, extra, classes) if r.label not in leave_out]
     _check(root, recordings, classes)
     return Corpus(root, tuple(recordings), tuple(classes), complete)
 

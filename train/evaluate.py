@@ -16,7 +16,7 @@ from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig, metrics, p
 from edge_runtime.bundle import read, resolve
 from edge_runtime.classify import predict as predict_bundle
 
-from . import corpus, features, report
+from . import corpus, features, report, systems
 from .clips import ClipSet, evaluation_clips
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -117,6 +117,11 @@ def answers(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Answers:
     """Return a model's answers on the clips of a split; parameters as `evaluate`."""
+    if system := systems.find(path):
+        data = corpus.load(corpus_root, classes=system.classes, leave_out=system.leave_out, complete=False)
+        pool = features.features(data, split, system.inputs, gain_db=gain_db, cache=cache, progress=progress)
+        scored = system.answers(pool, clip_s)
+        return Answers(system.name, system.classes, data.revision(), tuple(r.name for r in pool.recordings), scored)
     config, classes, name, predict = open_model(path, backend)
     data = corpus.load(corpus_root, classes=classes, complete=False)
     plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})

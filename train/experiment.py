@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edge_runtime import ConfigError, FrontEndConfig
 
 from .augment import Augmentation
+from .inputs import Cuts
 
 if TYPE_CHECKING:
     from .clips import TeacherTracks
@@ -46,6 +47,10 @@ class Experiment:
     options : dict
         The model's own options, such as dropout.
     classes : tuple of str
+    leave_out : tuple of str
+        Classes of the corpus that this network does not know, and whose recordings it neither learns nor is judged by.
+    examples : Cuts
+        For the networks of `edge_bench.train.systems`: where in a recording they look.
     copies : int
         Augmented copies of each training recording.
     validation_copies : int
@@ -69,6 +74,8 @@ class Experiment:
     model: str = "swishnet-slim"
     options: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ("speech", "music", "noise")
+    leave_out: tuple[str, ...] = ()
+    examples: Cuts = field(default_factory=Cuts)
     copies: int = 8
     validation_copies: int = 2
     seed: int = 0
@@ -205,9 +212,9 @@ def prepare(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Prepared:
     """Read the corpus and compute the features and the teachers' answers, or find them in the cache."""
-    from . import corpus, features
+    from . import features
 
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
+    data = load_corpus(experiment, corpus_root, extra)
     common: dict[str, Any] = {
         "augmentation": experiment.augmentation, "seed": experiment.pool_seed, "cache": cache, "progress": progress,
     }  # fmt: skip
@@ -253,10 +260,16 @@ def run(
     watch : callable, optional
         Gets the history after each epoch and may end the training.
     """
-    from . import corpus, models, report
+    from . import models, report, systems
     from .clips import evaluation_clips
     from .fit import Fitted, fit, predict, validation_sets
 
+    if systems.is_system(experiment.model):
+        if start is not None or experiment.freeze:
+            raise ConfigError(f"{experiment.model}: cannot be fine-tuned yet; take freeze and --from out")
+        return systems.run(
+            experiment, corpus_root, folder, extra=extra, cache=cache, say=say, progress=progress, watch=watch
+        )
     if start is not None:
         experiment = start.adapt(experiment)
     elif experiment.freeze:
@@ -306,21 +319,48 @@ def run(
         },
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    write_description(folder, replace(experiment, front_end=config), asdict(how), data, extra, origin)
+    report.draw_curves(fitted.history, folder / "curves.png")
+    return metrics
+
+
+def load_corpus(experiment: Experiment, root: Path, extra: Sequence[Path] = ()) -> Corpus:
+    """Return the recordings that an experiment trains on and is validated with."""
+    from . import corpus
+
+    data = corpus.load(root, classes=experiment.classes, extra=extra, leave_out=experiment.leave_out)
+    return data.thinned(experiment.train_share)
+
+
+def write_description(
+    folder: Path,
+    experiment: Experiment,
+    fit: Mapping[str, Any],
+    data: Corpus,
+    extra: Sequence[Path],
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``experiment.json``: all that is needed to do a training again, and what `read_folder` reads.
+
+    `origin` says what a fine-tuned network started from.
+    """
+    import keras
+
+    from .corpus import attribution
+
     description = {
         "schema": "edge-bench/experiment/1",
-        "experiment": {**asdict(experiment), "front_end": config.to_dict()},
-        "fit": asdict(how),
+        "experiment": {**asdict(experiment), "front_end": experiment.front_end.to_dict()},
+        "fit": dict(fit),
         "corpus": {
             "revision": data.revision(),
             "extra": [str(path) for path in extra],
-            "attribution": corpus.attribution(data.recordings),
+            "attribution": attribution(data.recordings),
         },
         "start": origin,
         "keras": keras.__version__,
     }
     (folder / "experiment.json").write_text(json.dumps(description, indent=1))
-    report.draw_curves(fitted.history, folder / "curves.png")
-    return metrics
 
 
 def read_folder(folder: Path) -> tuple[Experiment, dict[str, Any]]:

@@ -179,7 +179,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         }
         better = row["score"] > self._best
         if better:
-            _write_aside(self._folder / "best.weights.h5", self.model.save_weights)
+            write_aside(self._folder / "best.weights.h5", self.model.save_weights)
         for variable, value in zip(self.model.trainable_variables, live, strict=True):
             variable.assign(value)
         row["seconds"] = time.monotonic() - self._began
@@ -204,7 +204,8 @@ def _is_over(history: Sequence[dict[str, float]], patience: int) -> bool:
     return len(history) - 1 - best >= patience
 
 
-def _write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there; an error leaves nothing half-written."""
     aside = path.with_name("part-" + path.name)
     try:
         write(aside)
@@ -229,8 +230,8 @@ def _save_state(folder: Path, model: keras.Model, history: Sequence[dict[str, fl
             file.flush()
             os.fsync(file.fileno())
 
-    _write_aside(folder / "state.npz", write)
-    _write_aside(folder / "history.json", lambda aside: aside.write_text(json.dumps(list(history))))
+    write_aside(folder / "state.npz", write)
+    write_aside(folder / "history.json", lambda aside: aside.write_text(json.dumps(list(history))))
 
 
 def _restore(folder: Path, model: keras.Model) -> list[dict[str, float]]:
