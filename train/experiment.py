@@ -185,9 +185,12 @@ def settle(experiment: Experiment) -> FitConfig:
     ConfigError
         For an unknown model, or a key or a value in its options or in ``[fit]`` that makes no sense.
     """
-    from . import models
+    from . import models, systems
     from .fit import FitConfig
 
+    if experiment.model in systems.BASELINES:
+        systems.check_baseline(experiment)
+        return FitConfig(seed=experiment.seed)  # it has no epochs
     models.configure(experiment.model, **experiment.options)
     return build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
 

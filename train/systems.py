@@ -257,6 +257,20 @@ class BaselineFit:
             raise ConfigError(f"[fit]: per_class is {self.per_class}, must be at least 1")
 
 
+def check_baseline(experiment: Experiment) -> BaselineFit:
+    """Return how a baseline is trained, after its options were judged too.
+
+    Raises
+    ------
+    ConfigError
+        For a key or a value that makes no sense.
+    """
+    from . import baselines_io
+
+    baselines_io.make(experiment.model, len(experiment.classes), experiment.options)
+    return build(BaselineFit, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+
+
 def _fit_baseline(
     experiment: Experiment, pool: Pool, validation: Pool, folder: Path, say: Callable[[str], None],
     watch: Watch | None,
@@ -266,7 +280,7 @@ def _fit_baseline(
     from . import baselines_io
     from .rows import RowBatches, examples
 
-    how = build(BaselineFit, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+    how = check_baseline(experiment)
     classes = experiment.classes
     classifier = baselines_io.make(experiment.model, len(classes), experiment.options, seed=how.seed)
     width = (inputs_of(experiment).features,)
