@@ -171,7 +171,7 @@ def run(
         raise ConfigError(f"{experiment.model}: cannot be distilled here; take teachers out of the recipe")
     data = load_corpus(experiment, corpus_root, extra)
     common: dict[str, Any] = {
-        "augmentation": experiment.augmentation, "seed": experiment.seed, "cache": cache, "progress": progress,
+        "augmentation": experiment.augmentation, "seed": experiment.pool_seed, "cache": cache, "progress": progress,
     }  # fmt: skip
     pool = features(data, "train", inputs_of(experiment, training=True), copies=experiment.copies, **common)
     validation = features(data, "validation", inputs_of(experiment), **common)
