@@ -30,6 +30,8 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
     BundleError, ConfigError
         If it is neither.
     """
+    if system := systems.find(path):
+        raise ConfigError(f"{path}: {system.name} looks at other inputs than frames; this is for networks on frames")
     if path.endswith(".keras") or (Path(path) / "model.keras").is_file():
         from . import models
         from .experiment import read_folder
