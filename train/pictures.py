@@ -53,6 +53,18 @@ def draw_evaluation(
     _save(figure, path)
 
 
+def draw_confusions(
+    results: Mapping[str, dict[str, Any]], classes: Sequence[str], path: Path
+) -> None:
+    """Draw the confusion matrix of each result, ``confusion`` and ``f1``, in percent of the true class, as a PNG."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, len(results), figsize=(3.6 * len(results), 3.4), layout="constrained", squeeze=False)
+    for axis, (title, result) in zip(axes[0], results.items(), strict=True):
+        _confusion(axis, np.array(result["confusion"], float), classes)
+        axis.set(title=f"{title}: F1 {100 * result['f1']:.1f} %", xlabel="taken for", ylabel="is")
+    _save(figure, path)
+
+
 def _confusion(axis: Any, matrix: NDArray[np.float64], classes: Sequence[str]) -> None:
     share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=100)

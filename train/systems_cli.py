@@ -59,7 +59,7 @@ def trials(
     """
     from edge_bench.benchmarks.table import table
 
-    from . import report
+    from . import pictures
     from .experiment import load
     from .trials import TrialsConfig, draw, run
 
@@ -76,8 +76,7 @@ def trials(
     found = result["recipes"]
     write_json(str(folder / "trials.json"), result)
     draw(result, folder / "distribution.png")
-    matrices = {name: {"confusion": r["confusion"], "macro_f1": r["f1"]} for name, r in found.items()}
-    report.draw_confusions(matrices, result["classes"], folder / "confusion.png")
+    pictures.draw_confusions(found, result["classes"], folder / "confusion.png")
     if json_file != "-":
         rows = [
             [name, f"{100 * r['accuracy']:.1f}", f"{100 * r['accuracy_sd']:.1f}", f"{100 * r['f1']:.1f}",
