@@ -30,6 +30,7 @@ COMMANDS = {
     "streams": "edge_bench.train.segmentation_cli:streams",
     "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
     "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",
+    "reproduce": "edge_bench.train.reproduce_cli:reproduce",
     "card": "edge_bench.train.cli:card",
     "trials": "edge_bench.train.systems_cli:trials",
     "musicmap": "edge_bench.train.systems_cli:musicmap",

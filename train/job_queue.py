@@ -130,7 +130,11 @@ def load(path: Path) -> Queue:
     ConfigError
         For an unknown key, a job without a name or with another's, or a recipe that does not exist.
     """
-    values = read_toml(path)
+    return parse(read_toml(path), path)
+
+
+def parse(values: Mapping[str, Any], path: Path) -> Queue:
+    """Return the queue that a file's values describe; raises as `load`."""
     if not isinstance(values.get("job", []), list):
         raise ConfigError(f"{path}: job is {values['job']!r}; write [[job]]")
     head = build(QueueFile, values, str(path))

@@ -88,10 +88,10 @@ def of_jobs(queue: Queue, results: Sequence[Mapping[str, Any]], path: Path) -> d
     return found
 
 
-def value_at(result: Mapping[str, Any], name: str) -> float | None:
-    """Return the number at a dotted name, such as ``validation.2s.macro_f1``, or None."""
+def value_at(result: Mapping[str, Any], name: str | Sequence[str]) -> float | None:
+    """Return the number at a dotted name, such as ``validation.2s.macro_f1``, or at its parts, or None."""
     value: Any = result
-    for part in name.split("."):
+    for part in name.split(".") if isinstance(name, str) else name:
         value = value.get(part) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 

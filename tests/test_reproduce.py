@@ -1,0 +1,104 @@
+"""Tables of results: what is computed of the runs, and the command that re-makes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from edge_bench.benchmarks.cli import group
+from edge_bench.train import job_results, tables
+from edge_runtime import ConfigError
+
+F1 = {"slim": 0.80, "slim-distilled": 0.83, "wide": 0.81, "wide-distilled": 0.86}
+
+
+def write_results(path: Path, *, skip: tuple[str, ...] = ()) -> None:
+    """Write what a queue would have written for the table ``distillation``."""
+    _, queue = tables.load("distillation")
+    for job in queue.jobs:
+        if job.label in skip:
+            continue
+        assert job.seed is not None
+        value = F1[job.entry.name] + 0.01 * job.seed
+        clip = {"macro_f1": value, "recall": {"noise": value - 0.1}}
+        job_results.append(
+            path,
+            {
+                "schema": job_results.SCHEMA, "name": job.entry.name, "seed": job.seed, "digest": job.digest,
+                "seconds": 1.0, "corpus": "abc", "validation": {f"{s}s": clip for s in ("0.5", "1", "2")},
+            },
+        )  # fmt: skip
+
+
+def test_every_table_of_the_package_makes_sense():
+    names = sorted(path.stem for path in tables.TABLES.glob("*.toml"))
+    assert {"ablation", "distillation"} <= set(names)
+    for name in names:
+        head, queue = tables.load(name)
+        assert head.title and set(head.rows) == {job.entry.name for job in queue.jobs}
+
+
+def test_means_intervals_and_differences_over_seeds(tmp_path):
+    head, queue = tables.load("distillation")
+    lines = tmp_path / "distillation.jsonl"
+    write_results(lines, skip=("wide-distilled-seed2",))
+    found = job_results.of_jobs(queue, job_results.read(lines), lines)
+    made = tables.of_seeds(head, queue, found)
+    rows = {row["name"]: row for row in made["rows"]}
+    cell = rows["slim"]["cells"]["macro_f1 2s"]
+    values = [0.80, 0.81, 0.82]
+    assert cell["values"] == pytest.approx(values) and rows["slim"]["n"] == 3
+    oracle = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert cell["interval"] == pytest.approx(oracle)
+    assert rows["wide-distilled"]["n"] == 2 and rows["wide"]["cells"]["noise recall 0.5s"]["mean"] == pytest.approx(
+        0.72
+    )
+    by_pair = {(d["second"], d["clip"]): d for d in made["differences"]}
+    assert by_pair["slim-distilled", "1s"]["mean"] == pytest.approx(0.03)
+    assert by_pair["slim-distilled", "1s"]["interval"] == pytest.approx((0.03, 0.03))
+    assert by_pair["wide-distilled", "2s"]["n"] == 2
+    assert by_pair["wide-distilled", "2s"]["mean"] == pytest.approx(0.05)
+
+
+def test_a_table_of_nothing_says_so(tmp_path):
+    head, queue = tables.load("distillation")
+    made = tables.of_seeds(head, queue, {})
+    assert all(row["n"] == 0 for row in made["rows"])
+    table = {**made, "title": "t", "command": "c", "corpus": [], "split": "validation", "software": "s", "made": "now"}
+    assert "| slim | 0 | - |" in tables.markdown(table)
+    tables.draw(table, tmp_path / "empty.png")
+
+
+def test_the_command_renders_what_is_there(tmp_path, corpus_root):
+    out = tmp_path / "results"
+    write_results(out / "distillation.jsonl")
+    arguments = ["reproduce", "distillation", "--render", "--corpus", str(corpus_root), "--out", str(out)]
+    result = CliRunner().invoke(group, [*arguments, "--json", str(tmp_path / "t.json")])
+    assert result.exit_code == 0, result.output
+    table = json.loads((out / "distillation.json").read_text())
+    assert table == json.loads((tmp_path / "t.json").read_text())
+    assert table["schema"] == "edge-bench/table/1" and table["command"] == "edge-bench reproduce distillation"
+    text = (out / "distillation.md").read_text()
+    assert "| slim | 3 | 81.00 (78.5 to 83.5)" in text and "+3.00" in text and text in result.output
+    assert (out / "distillation.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_mistakes(tmp_path, corpus_root):
+    with pytest.raises(ConfigError, match="nowhere: no such file or table; tables are ablation, distillation"):
+        tables.load("nowhere")
+    file = tmp_path / "t.toml"
+    head = '[table]\nkind = "pie"\n[[job]]\nname = "a"\nrecipe = "swishnet-slim"\n'
+    file.write_text(head)
+    with pytest.raises(ConfigError, match="kind is 'pie'"):
+        tables.load(str(file))
+    file.write_text(head.replace('kind = "pie"', 'pairs = [["a", "b"]]'))
+    with pytest.raises(ConfigError, match="there is no job 'b'"):
+        tables.load(str(file))
+    found = CliRunner().invoke(group, ["reproduce", "ablation", "--render", "--corpus", str(corpus_root),
+                                       "--out", str(tmp_path)])  # fmt: skip
+    assert found.exit_code != 0 and not list(tmp_path.glob("ablation*"))
