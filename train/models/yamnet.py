@@ -112,7 +112,12 @@ class Yamnet:
         x = as_samples(samples)
         if not len(x):
             raise ConfigError("yamnet: there are no samples")
-        frames = spectra(np.resize(x, max(len(x), FRAMES.samples(PATCH))))  # repeats what is shorter than a patch
+        return self.frame_scores(spectra(np.resize(x, max(len(x), FRAMES.samples(PATCH)))))
+
+    def frame_scores(self, frames: Float32) -> Float32:
+        """Return the scores of every patch of log-mel frames, (frames, 64); fewer than a patch are repeated."""
+        if len(frames) < PATCH:
+            frames = np.resize(frames, (PATCH, BANDS))
         starts = range(0, len(frames) - PATCH + 1, self._hop)
         return np.concatenate([self._session.run(frames[None, at : at + PATCH]) for at in starts])
 
