@@ -16,7 +16,7 @@ from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig, metrics, p
 from edge_runtime.bundle import read, resolve
 from edge_runtime.classify import predict as predict_bundle
 
-from . import corpus, features, report, systems
+from . import corpus, features, reference, report, systems
 from .clips import ClipSet, evaluation_clips
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -118,16 +118,24 @@ def answers(
     cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Answers:
-    """Return a model's answers on the clips of a split; parameters as `evaluate`."""
+    """Return a model's answers on the clips of a split; parameters as `evaluate`.
+
+    ``yamnet`` is the reference that `edge_bench.train.reference` describes.
+    """
     if system := systems.find(path):
         data = corpus.load(corpus_root, classes=system.classes, leave_out=system.leave_out, complete=False)
         pool = features.features(data, split, system.inputs, gain_db=gain_db, cache=cache, progress=progress)
         scored = system.answers(pool, clip_s)
         return Answers(system.name, system.classes, data.revision(), tuple(r.name for r in pool.recordings), scored)
-    config, classes, name, predict = open_model(path, backend)
+    source: FrontEndConfig | features.Extractor
+    if path == reference.NAME:
+        config, classes, name = reference.FRAMES, ("speech", "music", "noise"), path
+        source, predict = reference.Spectra(), reference.predictor(classes)
+    else:
+        config, classes, name, predict = open_model(path, backend)
+        source = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
     data = corpus.load(corpus_root, classes=classes, complete=False)
-    plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
-    pool = features.features(data, split, plain, gain_db=gain_db, cache=cache, progress=progress)
+    pool = features.features(data, split, source, gain_db=gain_db, cache=cache, progress=progress)
     found = {}
     for seconds in clip_s:
         clips = evaluation_clips(pool, config, classes, seconds)

@@ -136,7 +136,7 @@ def score(model: keras.Model, sets: dict[str, ClipSet], classes: Sequence[str]) 
     return {**result, "score": float(np.mean(list(result.values())))}
 
 
-def predict(model: keras.Model, x: NDArray[np.float32], batch: int = 1024) -> NDArray[np.float32]:
+def predict(model: keras.Model, x: NDArray[np.float32], batch: int = 256) -> NDArray[np.float32]:
     """Return the model's outputs, a batch at a time, without a progress bar."""
     return np.concatenate([np.asarray(model(x[i : i + batch])) for i in range(0, len(x), batch)])
 

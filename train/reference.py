@@ -57,7 +57,9 @@ def predictor(classes: tuple[str, ...]) -> Callable[[Float32], Float32]:
     network = yamnet.Yamnet()
 
     def predict(clips: Float32) -> Float32:
-        return np.stack([yamnet.to_classes(network.frame_scores(clip), classes) for clip in clips])
+        # rows of zeros precede a recording that is shorter than the clip
+        heard = (clip[clip.any(axis=1)] for clip in clips)
+        return np.stack([yamnet.to_classes(network.frame_scores(clip), classes) for clip in heard])
 
     return predict
 
