@@ -129,7 +129,7 @@ def answers(
         return Answers(system.name, system.classes, data.revision(), tuple(r.name for r in pool.recordings), scored)
     source: FrontEndConfig | features.Extractor
     if path == reference.NAME:
-        config, classes, name = reference.FRAMES, ("speech", "music", "noise"), path
+        config, classes, name = reference.FRAMES, reference.CLASSES, path
         source, predict = reference.Spectra(), reference.predictor(classes)
     else:
         config, classes, name, predict = open_model(path, backend)

@@ -21,6 +21,7 @@ from .models import weights, yamnet
 Float32 = NDArray[np.float32]
 
 NAME = "yamnet"
+CLASSES: tuple[str, ...] = ("speech", "music", "noise")
 # its frames lie where ours do; zero mean and unit scale: they stay as they are when clips are cut
 FRAMES = FrontEndConfig(kind="log_mel", mel_bands=yamnet.BANDS).normalised((0.0,) * yamnet.BANDS, (1.0,) * yamnet.BANDS)
 
