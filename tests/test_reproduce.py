@@ -102,3 +102,22 @@ def test_mistakes(tmp_path, corpus_root):
     found = CliRunner().invoke(group, ["reproduce", "ablation", "--render", "--corpus", str(corpus_root),
                                        "--out", str(tmp_path)])  # fmt: skip
     assert found.exit_code != 0 and not list(tmp_path.glob("ablation*"))
+
+
+def test_systems_are_scored_timed_and_logged(tmp_path, corpus_root, cache):
+    file = tmp_path / "pair.toml"
+    file.write_text(
+        '[table]\ntitle = "Two"\nkind = "systems"\nsplit = "test"\nclips = [1.0]\n'
+        'systems = [["int8", "swishnet-slim-int8"], ["float", "swishnet-slim-float32"], ["later", "a"]]\n'
+        '[table.rows]\na = "a"\n[[job]]\nname = "a"\nrecipe = "swishnet-slim"\n'
+    )
+    out = tmp_path / "results"
+    arguments = ["reproduce", str(file), "--render", "--corpus", str(corpus_root), "--cache", str(cache)]
+    result = CliRunner().invoke(group, [*arguments, "--out", str(out), "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 0, result.output
+    rows = json.loads((out / "pair.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["int8", "float"] and "a is not there" in result.output
+    assert all(row["us"]["p50"] > 0 and row["parameters"] == 5483 for row in rows)
+    assert rows[0]["bytes"] < rows[1]["bytes"] and set(rows[1]["difference"]) == {"1"}
+    assert len((out / "test-log.jsonl").read_text().splitlines()) == 2  # every look at the test split leaves a trace
+    assert (out / "pair.png").stat().st_size > 10_000 and "| int8 | s m n | 5,483 |" in (out / "pair.md").read_text()

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edge_runtime import ConfigError
 from edge_runtime.cli import write_json
 
 from .cli import Bar, corpus_option, import_tensorflow, need_corpus
@@ -55,7 +56,19 @@ def reproduce(
         )
     found = job_results.of_jobs(queue, job_results.read(lines), lines)
     made: dict[str, Any]
-    if head.kind == "paired":
+    if head.kind == "systems":
+        from . import system_table
+
+        names = {job.entry.name for job in queue.jobs}
+        entries = [(label, str(folder / path) if path in names else path) for label, path in head.systems]
+        rows = system_table.rows(
+            entries, root, head.split, clip_s=head.clips, log=out / "test-log.jsonl", cache=cache, progress=Bar(),
+            say=lambda s: click.echo(s, err=True),
+        )  # fmt: skip
+        if not rows:
+            raise ConfigError(f"{folder}: holds none of the table's systems; leave --render out to train them")
+        made = {"rows": rows, "differences": []}
+    elif head.kind == "paired":
         made = tables.of_pairs(head, queue, folder, found, corpus=root, cache=cache, progress=Bar())
     else:
         made = tables.of_seeds(head, queue, found)
@@ -66,7 +79,7 @@ def reproduce(
         "kind": head.kind,
         "split": head.split,
         "command": f"edge-bench reproduce {name}",
-        "corpus": sorted({r["corpus"] for r in found.values() if r.get("corpus")}),
+        "corpus": sorted({r["corpus"] for r in (*found.values(), *made["rows"]) if r.get("corpus")}),
         "software": _software(),
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **made,
@@ -75,7 +88,10 @@ def reproduce(
     out.mkdir(parents=True, exist_ok=True)
     write_aside(out / f"{stem}.json", json.dumps(table, indent=1) + "\n")
     write_aside(out / f"{stem}.md", text)
-    tables.draw(table, out / f"{stem}.png")
+    draw = tables.draw
+    if head.kind == "systems":
+        draw = lambda table, path: system_table.draw(table["rows"], path)  # noqa: E731
+    draw(table, out / f"{stem}.png")
     if json_file:
         write_json(json_file, table)
     if json_file != "-":

@@ -1,8 +1,8 @@
 """Tables of results: a file that names the runs, and what is computed of them, as values, Markdown and a picture.
 
 A table's file is a queue's (`edge_bench.train.job_queue`) with a ``[table]`` that says what to make of the runs. The
-kinds are ``seeds`` (means over seeds and differences paired by seed) and ``paired`` (every run against the first on
-the same clips, with intervals over recordings).
+kinds are ``seeds`` (means over seeds and differences paired by seed), ``paired`` (every run against the first on the
+same clips, with intervals over recordings) and ``systems`` (`edge_bench.train.system_table`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .job_queue import Queue, parse
 from .job_results import value_at
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
-KINDS = ("seeds", "paired")
+KINDS = ("seeds", "paired", "systems")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class TableHead:
         In words what each job is.
     pairs : tuple
         For ``seeds``: names of two jobs whose difference is wanted.
+    systems : tuple
+        For ``systems``: pairs of a label and a bundle, ``yamnet``, or the name of a job.
     """
 
     title: str = ""
@@ -46,6 +48,7 @@ class TableHead:
     clips: tuple[float, ...] = (0.5, 1.0, 2.0)
     rows: Mapping[str, str] = field(default_factory=dict)
     pairs: tuple[Sequence[str], ...] = ()
+    systems: tuple[Sequence[str], ...] = ()
 
 
 def load(name: str) -> tuple[TableHead, Queue]:
@@ -158,8 +161,13 @@ def of_pairs(
 def markdown(table: Mapping[str, Any]) -> str:
     """Return the table as Markdown, percent, with what made it below."""
     rows = table["rows"]
+    if table["kind"] == "systems":
+        from .system_table import markdown as of_systems
+
+        head = ["Percent; in brackets the 95 % interval, a bootstrap over recordings; classes by their first letter."]
+        return _page(table, [*head, "", *of_systems(rows)])
     columns = list(dict.fromkeys(key for row in rows for key in row["cells"]))
-    lines = [f"# {table['title']}", "", "Percent; in brackets the 95 % interval.", ""]
+    lines = ["Percent; in brackets the 95 % interval.", ""]
     lines += ["| | n | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
     for row in rows:
         cells = [_cell(row["cells"].get(key), signed=key.startswith("difference")) for key in columns]
@@ -168,9 +176,15 @@ def markdown(table: Mapping[str, Any]) -> str:
         lines += ["", "| difference of class-average F1, paired by seed | clip | n | points |", "|---|---|---|---|"]
         for d in table["differences"]:
             lines.append(f"| {d['second']} - {d['first']} | {d['clip']} | {d['n']} | {_cell(d, signed=True)} |")
-    lines += ["", f"`{table['command']}`; corpus {', '.join(table['corpus']) or '-'}; {table['split']} split; "
-              f"{table['software']}; made {table['made']}."]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return _page(table, lines)
+
+
+def _page(table: Mapping[str, Any], lines: Sequence[str]) -> str:
+    made = (
+        f"`{table['command']}`; corpus {', '.join(table['corpus']) or '-'}; {table['split']} split; "
+        f"{table['software']}; made {table['made']}."
+    )
+    return "\n".join([f"# {table['title']}", "", *lines, "", made]) + "\n"
 
 
 def _cell(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
