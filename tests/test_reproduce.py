@@ -69,7 +69,16 @@ def test_a_table_of_nothing_says_so(tmp_path):
     head, queue = tables.load("distillation")
     made = tables.of_seeds(head, queue, {})
     assert all(row["n"] == 0 for row in made["rows"])
-    table = {**made, "title": "t", "command": "c", "corpus": [], "split": "validation", "software": "s", "made": "now"}
+    table = {
+        **made,
+        "kind": "seeds",
+        "title": "t",
+        "command": "c",
+        "corpus": [],
+        "split": "validation",
+        "software": "s",
+        "made": "now",
+    }
     assert "| slim | 0 | - |" in tables.markdown(table)
     tables.draw(table, tmp_path / "empty.png")
 

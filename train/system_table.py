@@ -265,15 +265,16 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     chosen = [row for row in rows if len(row["classes"]) == 3]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
-    for axis, name, value in ((axes[0], "network, us for one clip of 2 s", lambda r: r["us"]["p50"]),
-                              (axes[1], "file, KB", lambda r: r["bytes"] / 1000)):  # fmt: skip
+    names = ("network, us for one clip of 2 s", "file, KB")
+    for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         for row in chosen:
+            x = (row["us"]["p50"], row["bytes"] / 1000)[number]
             r = row["clips"][max(row["clips"], key=float)]
             y, (low, high) = 100 * r["macro_f1"], (100 * v for v in r["intervals"]["macro_f1"])
             ours = "swishnet" in row["name"]
             colour = "tab:blue" if ours else "tab:gray"
-            axis.errorbar(value(row), y, [[max(0, y - low)], [max(0, high - y)]], fmt="o", color=colour, linewidth=0.8)
-            axis.annotate(row["label"], (value(row), y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            axis.errorbar(x, y, [[max(0, y - low)], [max(0, high - y)]], fmt="o", color=colour, linewidth=0.8)
+            axis.annotate(row["label"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axis.set(xscale="log", xlabel=name)
         axis.grid(linewidth=0.3)
     axes[0].set_ylabel("class-average F1 on 2 s clips, %")
