@@ -18,6 +18,10 @@ from .errors import BundleError, ConfigError
 from .interpreter import SignatureSession
 
 Float32 = NDArray[np.float32]
+#: Frames between an answer without pooling and the frame that it is about, for SwishNet (receptive field 108 frames).
+#: Found on 100 validation streams with a median of 200 frames: frame accuracy is 95.4 % at 45, 95.0 at 30 and 95.2 at
+#: 60, and 40 and 50 are no better. Averaging over n frames adds n // 2.
+DELAY = 45
 _STEPS_OF_ONE = 4096  # logits are summed in steps of 1/4096: whole numbers add up alike for any chunking
 
 

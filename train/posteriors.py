@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 from edge_runtime import ConfigError, CorpusError, FrontEnd, audio
 from edge_runtime.bundle import Bundle
 from edge_runtime.classify import Classifier
-from edge_runtime.dense import DenseNetwork, pooled
+from edge_runtime.dense import DELAY, DenseNetwork, pooled
 from edge_runtime.smoothing import Smoothing, levels_dbfs
 
 from .stream_files import Annotated
 
 HOP = 5  # frames from one clip to the next
 DENSE = "dense"
-# Frames by which an answer of the dense form lags behind what it is about, without pooling. Found on validation
-# streams (edge-bench tune-smoothing): frame accuracy is flat from 40 to 50. The receptive field is 108.
-DENSE_DELAY = 45
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -59,8 +56,8 @@ def source_names(clip_s: Sequence[float], bundle: Bundle) -> list[str]:
 
 
 def usual_delay(source: str, pool: int, hop_s: float) -> int:
-    """Return the delay without tuning: half of a clip and of its hop, or `DENSE_DELAY` and half of what is pooled."""
-    return DENSE_DELAY + pool // 2 if source == DENSE else round(float(source) / 2 / hop_s) + HOP // 2
+    """Return the delay without tuning: half of a clip and of its hop, or `dense.DELAY` and half of what is pooled."""
+    return DELAY + pool // 2 if source == DENSE else round(float(source) / 2 / hop_s) + HOP // 2
 
 
 def usual_smoothings(source: str, hop_s: float) -> dict[str, Smoothing]:

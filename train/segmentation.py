@@ -96,6 +96,15 @@ def score_file(
     ConfigError
         If either is empty.
     """
+    confusion = file_confusion(reference, found, classes, hop_s=hop_s)
+    events = np.array([event_counts(reference, found, classes, name) for name in EVENT_SCORES])
+    return FileCounts(confusion, events, _boundary_f(reference, found))
+
+
+def file_confusion(
+    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str], *, hop_s: float = 0.01
+) -> Int:
+    """Return a file's frames by annotated and found label, (classes + 1, classes + 1)."""
     if not reference or not found:
         raise ConfigError("nothing to compare: the annotation or the segmentation is empty")
     frames = round(found[-1].end_s / hop_s)
@@ -103,13 +112,13 @@ def score_file(
     truth = reference_labels(reference, classes, frames, hop_s=hop_s)
     # beyond what is annotated there is no truth to be compared with
     annotated = (np.arange(frames) + 0.5) * hop_s < reference[-1][1]
-    confusion = frame_confusion(truth[annotated], labels[annotated] % (len(classes) + 1), len(classes))
-    return FileCounts(confusion, _event_counts(reference, found, classes), _boundary_f(reference, found))
+    return frame_confusion(truth[annotated], labels[annotated], len(classes))
 
 
-def _event_counts(
-    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str]
+def event_counts(
+    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str], name: str
 ) -> NDArray[np.float64]:
+    """Return how many events are correct, annotated and found, shape (3,), for one of `EVENT_SCORES`."""
     import dcase_util
     import sed_eval
 
@@ -120,19 +129,18 @@ def _event_counts(
         )  # fmt: skip
 
     wanted, given = events(reference), events([(s.start_s, s.end_s, s.label) for s in found])
+    if not len(wanted) or not len(given):  # sed_eval refuses an empty list
+        return np.array([0, len(wanted), len(given)], np.float64)
     kinds = sed_eval.sound_event
-    counts = []
-    for metric in (
-        kinds.SegmentBasedMetrics(list(classes), time_resolution=SEGMENT_S),
-        kinds.EventBasedMetrics(list(classes), evaluate_offset=False, t_collar=COLLAR_S),
-        kinds.EventBasedMetrics(list(classes), t_collar=COLLAR_S, percentage_of_length=0.5),
-    ):
-        if len(wanted) and len(given):
-            metric.evaluate(wanted, given)
-            counts.append([metric.overall["Ntp"], metric.overall["Nref"], metric.overall["Nsys"]])
-        else:  # sed_eval refuses an empty list
-            counts.append([0, len(wanted), len(given)])
-    return np.array(counts, np.float64)
+    if name == "segment_f1":
+        metric = kinds.SegmentBasedMetrics(list(classes), time_resolution=SEGMENT_S)
+    else:
+        offset = name == "onset_offset_f1"
+        metric = kinds.EventBasedMetrics(
+            list(classes), evaluate_offset=offset, t_collar=COLLAR_S, percentage_of_length=0.5
+        )
+    metric.evaluate(wanted, given)
+    return np.array([metric.overall["Ntp"], metric.overall["Nref"], metric.overall["Nsys"]], np.float64)
 
 
 def _boundary_f(reference: Sequence[Interval], found: Sequence[Segment]) -> float:

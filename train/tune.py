@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.segments import segments
+from edge_runtime.segments import Segment, segments
 from edge_runtime.smoothing import Smoothing
 
 from .posteriors import DENSE, Track, usual_delay
-from .segmentation import EVENT_SCORES, FileCounts, f1, frame_scores, score_file
+from .segmentation import FileCounts, event_counts, f1, file_confusion, frame_scores, score_file
 from .stream_files import Annotated
 
 POOLS = (1, 50, 100, 150)
@@ -53,12 +53,16 @@ def score(
     *, hop_s: float,
 ) -> list[FileCounts]:  # fmt: skip
     """Return the counts of each file with this smoothing."""
-    counts = []
-    for track, file in zip(tracks, files, strict=True):
-        p = track.probabilities(source, smoothing.pool)
-        found = segments(p, classes, smoothing, hop_s=hop_s, dbfs=track.dbfs)
-        counts.append(score_file(file.intervals, found, classes, hop_s=hop_s))
-    return counts
+    found = _segments(tracks, source, smoothing, classes, hop_s)
+    return [score_file(f.intervals, given, classes, hop_s=hop_s) for f, given in zip(files, found, strict=True)]
+
+
+def _segments(
+    tracks: Sequence[Track], source: str, smoothing: Smoothing, classes: Sequence[str], hop_s: float
+) -> list[tuple[Segment, ...]]:
+    return [
+        segments(t.probabilities(source, smoothing.pool), classes, smoothing, hop_s=hop_s, dbfs=t.dbfs) for t in tracks
+    ]
 
 
 def tune(
@@ -77,11 +81,11 @@ def tune(
     def aim(smoothing: Smoothing) -> float:
         key = repr(smoothing)
         if key not in tried:
-            counts = score(tracks, files, source, smoothing, classes, hop_s=hop_s)
-            confusion = np.sum([c.confusion for c in counts], axis=0)
-            accuracy = float(frame_scores(confusion, classes)["frame_accuracy"])
-            events = np.sum([c.events for c in counts], axis=0)
-            onset = float(f1(events)[EVENT_SCORES.index("onset_f1")])
+            found = _segments(tracks, source, smoothing, classes, hop_s)
+            pairs = [(file.intervals, given) for file, given in zip(files, found, strict=True)]
+            confusion = sum(file_confusion(*pair, classes, hop_s=hop_s) for pair in pairs)
+            accuracy = float(frame_scores(np.asarray(confusion), classes)["frame_accuracy"])
+            onset = float(f1(np.sum([event_counts(*pair, classes, "onset_f1") for pair in pairs], axis=0)))
             entry = {"smoothing": smoothing.to_dict(), "frame_accuracy": accuracy, "onset_f1": onset}
             tried[key] = (accuracy + ONSET_WEIGHT * onset, entry)
             if progress:
