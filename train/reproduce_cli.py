@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -68,6 +69,11 @@ def reproduce(
         if not rows:
             raise ConfigError(f"{folder}: holds none of the table's systems; leave --render out to train them")
         made = {"rows": rows, "differences": []}
+    elif head.kind == "segmentation":
+        last = queue.jobs[-1].label
+        if last not in found:
+            raise ConfigError(f"{last}: has no result yet, so there is no table; leave --render out")
+        made = {"rows": [], "differences": [], "result": dict(found[last])}
     elif head.kind == "paired":
         made = tables.of_pairs(head, queue, folder, found, corpus=root, cache=cache, progress=Bar())
     else:
@@ -88,10 +94,13 @@ def reproduce(
     out.mkdir(parents=True, exist_ok=True)
     write_aside(out / f"{stem}.json", json.dumps(table, indent=1) + "\n")
     write_aside(out / f"{stem}.md", text)
-    draw = tables.draw
+    picture = out / f"{stem}.png"
     if head.kind == "systems":
-        draw = lambda table, path: system_table.draw(table["rows"], path)  # noqa: E731
-    draw(table, out / f"{stem}.png")
+        system_table.draw(table["rows"], picture)
+    elif head.kind == "segmentation":
+        shutil.copyfile(folder / f"{stem}.png", picture)
+    else:
+        tables.draw(table, picture)
     if json_file:
         write_json(json_file, table)
     if json_file != "-":

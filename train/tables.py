@@ -2,7 +2,8 @@
 
 A table's file is a queue's (`edge_bench.train.job_queue`) with a ``[table]`` that says what to make of the runs. The
 kinds are ``seeds`` (means over seeds and differences paired by seed), ``paired`` (every run against the first on the
-same clips, with intervals over recordings) and ``systems`` (`edge_bench.train.system_table`).
+same clips, with intervals over recordings), ``systems`` (`edge_bench.train.system_table`) and ``segmentation`` (the
+last job is an ``edge-bench evaluate-segmentation``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .job_queue import Queue, parse
 from .job_results import value_at
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
-KINDS = ("seeds", "paired", "systems")
+KINDS = ("seeds", "paired", "systems", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,12 @@ def markdown(table: Mapping[str, Any]) -> str:
 
         head = ["Percent; in brackets the 95 % interval, a bootstrap over recordings; classes by their first letter."]
         return _page(table, [*head, "", *of_systems(rows)])
+    if table["kind"] == "segmentation":
+        from .segment_evaluate import cells
+
+        parts = [*_lines(*cells(table["result"], "paper")), "", *_lines(*cells(table["result"], "scores"))]
+        head = "Percent; frame accuracy / speech-non-speech without silence, then all scores."
+        return _page(table, [head, "", *parts])
     columns = list(dict.fromkeys(key for row in rows for key in row["cells"]))
     lines = ["Percent; in brackets the 95 % interval.", ""]
     lines += ["| | n | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
@@ -177,6 +184,10 @@ def markdown(table: Mapping[str, Any]) -> str:
         for d in table["differences"]:
             lines.append(f"| {d['second']} - {d['first']} | {d['clip']} | {d['n']} | {_cell(d, signed=True)} |")
     return _page(table, lines)
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
 def _page(table: Mapping[str, Any], lines: Sequence[str]) -> str:
