@@ -168,11 +168,12 @@ def markdown(table: Mapping[str, Any]) -> str:
         head = ["Percent; in brackets the 95 % interval, a bootstrap over recordings; classes by their first letter."]
         return _page(table, [*head, "", *of_systems(rows)])
     if table["kind"] == "segmentation":
-        from .segment_evaluate import cells
+        from . import segment_evaluate
 
-        parts = [*_lines(*cells(table["result"], "paper")), "", *_lines(*cells(table["result"], "scores"))]
-        head = "Percent; frame accuracy / speech-non-speech without silence, then all scores."
-        return _page(table, [head, "", *parts])
+        forms = [segment_evaluate.cells(table["result"], kind) for kind in ("paper", "scores")]
+        parts = [*_lines(*forms[0]), "", *_lines(*forms[1])]
+        what = "Percent; frame accuracy / speech-non-speech without silence, then all scores."
+        return _page(table, [what, "", *parts])
     columns = list(dict.fromkeys(key for row in rows for key in row["cells"]))
     lines = ["Percent; in brackets the 95 % interval.", ""]
     lines += ["| | n | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
