@@ -129,6 +129,10 @@ class Smoother:
     ----------
     label : str or None
         Label of the newest frame that is decided, for a live display; minimum durations do not apply to it.
+    sure : float
+        Smoothed probability of that label; 1 for silence.
+    frames : int
+        Frames decided so far.
 
     Examples
     --------
@@ -168,6 +172,8 @@ class Smoother:
         self._island: _Run | None = None  # short runs before the first long one since the silence
         self._open: _Run | None = None  # the run that the stream ends with
         self.label: str | None = None
+        self.sure = 0.0
+        self.frames = 0
 
     @property
     def look_ahead_s(self) -> float:
@@ -224,7 +230,10 @@ class Smoother:
         decided = np.where(self._mask[:n], -1, self._labels[:n])
         of_class = self._levels[:n].astype(np.int64)
         self._levels, self._labels, self._mask = self._levels[n:], self._labels[n:], self._mask[n:]
-        self.label = self._name(int(decided[-1]))
+        newest = int(decided[-1])
+        self.label = self._name(newest)
+        self.sure = 1.0 if newest < 0 else int(of_class[-1, newest]) / median.STEPS
+        self.frames += n
         starts = np.concatenate([[0], np.flatnonzero(np.diff(decided)) + 1])
         lengths = np.diff(np.append(starts, n))
         sums = np.add.reduceat(of_class, starts, axis=0)

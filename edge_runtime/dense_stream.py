@@ -1,0 +1,213 @@
+"""Samples of a stream to logits, one row every hop: the front end and the dense network, bit-equal for any chunking.
+
+The network runs on blocks of one fixed shape that begin at fixed frames of the stream, behind their left context. A
+block that is not full yet may be run early, so that a live stream need not wait for it: a causal network's answer at a
+frame does not depend on what comes later in the block, so the bits are those of the full block.
+
+A stream may also begin in the middle of a recording (`first`), so that blocks of a long one can be done apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .bundle import Bundle
+from .classify import dequantise, quantise
+from .errors import BundleError, ConfigError
+from .frontend import TILE, StreamingFrontEnd, as_samples
+from .interpreter import SignatureSession
+from .smoothing import levels_dbfs
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a stream's frames have given.
+
+    Attributes
+    ----------
+    logits : np.ndarray, float32, shape (frames, classes)
+    dbfs : np.ndarray, float32, shape (frames,)
+        Level of each frame's hop.
+    """
+
+    logits: Float32
+    dbfs: Float32
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+@dataclass(frozen=True)
+class DenseForm:
+    """Shape of a bundle's dense signature: frames that it answers in one run, and the context before them."""
+
+    block: int
+    context: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> DenseForm:
+        """Read it from a bundle.
+
+        Raises
+        ------
+        BundleError
+            If the bundle has no dense form.
+        """
+        form = bundle.info["forms"].get("dense")
+        if form is None:
+            raise BundleError(f"{bundle.path}: has no signature 'dense'; quantise it again")
+        wide, block = int(form["input"]["shape"][2]), int(form["output"]["shape"][2])
+        return cls(block, wide - block)
+
+    @property
+    def lead(self) -> int:
+        """Frames that a stream in the middle needs before its first: the context, in whole tiles of the front end."""
+        return -(-self.context // TILE) * TILE
+
+    def may_begin(self, frame: int) -> bool:
+        """Say whether a stream can begin at a frame with the bits that the whole recording has there."""
+        return frame == 0 or (frame >= self.lead and frame % self.block == 0 and frame % TILE == 0)
+
+
+class DenseStream:
+    """A bundle's logits over a stream of samples.
+
+    Not to be shared between threads; any number of them may share one `Bundle`.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    decision_hop : int
+        Frames from one run of the network to the next where less than a block has arrived. It changes when an answer
+        comes, never the answer.
+    first : int
+        Frame of the recording that the stream begins with; feed it from sample `first_sample` on.
+    backend, threads
+        See `edge_runtime.interpreter.Session`.
+
+    Raises
+    ------
+    BundleError, ConfigError, InterpreterError
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, decision_hop: int = 10, first: int = 0, backend: str = "auto", threads: int = 1
+    ) -> None:
+        self.form = form = DenseForm.of(bundle)
+        if not isinstance(decision_hop, int) or isinstance(decision_hop, bool) or not 1 <= decision_hop <= form.block:
+            raise ConfigError(f"decision hop is {decision_hop!r} frames, must be from 1 to {form.block}")
+        if not form.may_begin(first):
+            raise ConfigError(f"a stream cannot begin at frame {first}, only at multiples of {form.block}")
+        self.config, self._hop, self._first = bundle.front_end, decision_hop, first
+        self._session = SignatureSession(bundle.flatbuffer, "dense", backend=backend, threads=threads)
+        self.backend, self.version = self._session.backend, self._session.version
+        self._front_end = StreamingFrontEnd(self.config)
+        scale, zero_point = self._session.input_quantization
+        self._mean_frame = quantise(np.zeros(1, np.float32), scale, zero_point, self._session.input_dtype)[0]
+        shape = (1, 1, form.context + form.block, self.config.features)
+        self._input: NDArray[Any] = np.empty(shape, self._session.input_dtype)
+        self._fed = self._input[0, 0]
+        self._nothing = np.empty((0, len(bundle.classes)), self._session.output_dtype)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream; the next sample is the first of a new one."""
+        self._front_end.reset()
+        lead = self.form.lead if self._first else 0
+        self._front_end.frames = self._first - lead
+        self._fed[...] = self._mean_frame  # before a recording lie mean frames, as before a clip
+        self._skip = max(0, lead - self.form.context)  # frames of the lead that the context has no room for
+        self._at = 0 if lead else self.form.context  # where in the network's input the next frame goes
+        self._answered = self.form.context  # and the next one without an answer lies
+        self._frames = self._first - (self.form.context if lead else 0)  # number of the next frame to be fed
+        self._unwanted = lead  # levels of the lead, which has no answers
+        self._tail = np.empty(0, np.float32)
+        self._levels = np.empty(0, np.float32)
+
+    @property
+    def first_sample(self) -> int:
+        """Number of the recording's sample that the stream is to be fed from."""
+        return (self._first - (self.form.lead if self._first else 0)) * self.config.hop_length
+
+    @property
+    def samples(self) -> int:
+        """Samples taken so far, those before the stream's beginning included."""
+        return self._front_end.samples
+
+    def push(self, samples: ArrayLike) -> Answers:
+        """Take samples and return the answers that are due.
+
+        Parameters
+        ----------
+        samples : array_like, shape (n,)
+            At the bundle's rate; float32 in [-1, 1] or int16; any number, also none.
+
+        Raises
+        ------
+        AudioError
+            For samples that are not finite; the stream stays as it was before the call.
+        """
+        x = as_samples(samples)
+        features = self._front_end.push(x)
+        self._measure(x)
+        skip = min(self._skip, len(features))
+        self._skip -= skip
+        raw = self._feed(features[skip:])
+        due = self._at - self._frames % self._hop
+        if due > self._answered:
+            raw.append(self._run(due))
+        return self._answers(raw)
+
+    def finish(self) -> Answers:
+        """End the stream: return the answers that are left and begin a new one."""
+        answers = self._answers([self._run(self._at)] if self._at > self._answered else [])
+        self.reset()
+        return answers
+
+    def _feed(self, features: Float32) -> list[NDArray[Any]]:
+        """Put features into the network's input; return the raw answers of the blocks that they fill."""
+        fed, form = self._fed, self.form
+        scale, zero_point = self._session.input_quantization
+        raw = []
+        done = 0
+        while done < len(features):
+            n = min(len(features) - done, len(fed) - self._at)
+            fed[self._at : self._at + n] = quantise(features[done : done + n], scale, zero_point, fed.dtype)
+            self._at += n
+            done += n
+            if self._at == len(fed):
+                raw.append(self._run(self._at))
+                fed[: form.context] = fed[form.block :].copy()
+                self._at = self._answered = form.context
+        self._frames += len(features)
+        return raw
+
+    def _run(self, stop: int) -> NDArray[Any]:
+        """Return the raw answers from the first one missing up to place `stop` of the network's input."""
+        context = self.form.context
+        rows: NDArray[Any] = self._session.run(self._input)[0, 0, self._answered - context : stop - context]
+        self._answered = stop
+        return rows
+
+    def _answers(self, raw: list[NDArray[Any]]) -> Answers:
+        whole = np.concatenate([self._nothing, *raw])
+        levels, self._levels = self._levels[: len(whole)], self._levels[len(whole) :]
+        return Answers(dequantise(whole, *self._session.output_quantization), levels)
+
+    def _measure(self, x: Float32) -> None:
+        """Queue the levels of the hops that `x` completes; there are always as many as frames, or more."""
+        hop = self.config.hop_length
+        whole = np.concatenate([self._tail, x]) if len(self._tail) else x
+        stop = len(whole) // hop * hop
+        self._tail = whole[stop:].copy()
+        if stop:
+            levels = levels_dbfs(whole[:stop], hop)
+            before = min(self._unwanted, len(levels))
+            self._unwanted -= before
+            self._levels = np.concatenate([self._levels, levels[before:]])
