@@ -6,6 +6,7 @@ Imports numpy, one TFLite interpreter and the standard library, nothing else.
 from .bundle import Bundle
 from .classify import Classifier, ClipResult
 from .config import FrontEndConfig
+from .decisions import Segmentation
 from .errors import (
     AudioError,
     BundleError,
@@ -15,6 +16,9 @@ from .errors import (
     InterpreterError,
 )
 from .frontend import FrontEnd, StreamingFrontEnd
+from .segmenter import Segmenter
+from .segments import Segment
+from .smoothing import Smoothing
 
 __version__ = "0.1.0"
 
@@ -30,5 +34,9 @@ __all__ = [
     "FrontEnd",
     "FrontEndConfig",
     "InterpreterError",
+    "Segment",
+    "Segmentation",
+    "Segmenter",
+    "Smoothing",
     "StreamingFrontEnd",
 ]

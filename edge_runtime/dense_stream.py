@@ -113,7 +113,7 @@ class DenseStream:
         shape = (1, 1, form.context + form.block, self.config.features)
         self._input: NDArray[Any] = np.empty(shape, self._session.input_dtype)
         self._fed = self._input[0, 0]
-        self._nothing = np.empty((0, len(bundle.classes)), self._session.output_dtype)
+        self._none = Answers(np.empty((0, len(bundle.classes)), np.float32), np.empty(0, np.float32))
         self.reset()
 
     def reset(self) -> None:
@@ -196,7 +196,9 @@ class DenseStream:
         return rows
 
     def _answers(self, raw: list[NDArray[Any]]) -> Answers:
-        whole = np.concatenate([self._nothing, *raw])
+        if not raw:
+            return self._none
+        whole = np.concatenate(raw)
         levels, self._levels = self._levels[: len(whole)], self._levels[len(whole) :]
         return Answers(dequantise(whole, *self._session.output_quantization), levels)
 

@@ -244,8 +244,10 @@ class Segmenter:
 
     def decide(self, answers: Answers) -> tuple[Segment, ...]:
         """Take answers of a `DenseStream`, which may have run elsewhere, and return the segments that they complete."""
+        if not len(answers):
+            return ()
         found, probabilities = self._decisions.push(answers)
-        if self._watch and len(answers):
+        if self._watch:
             self._watch(Frames(probabilities, answers.dbfs))
         return found
 
