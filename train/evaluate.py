@@ -125,8 +125,9 @@ def answers(
     if system := systems.find(path):
         data = corpus.load(corpus_root, classes=system.classes, leave_out=system.leave_out, complete=False)
         pool = features.features(data, split, system.inputs, gain_db=gain_db, cache=cache, progress=progress)
-        scored = system.answers(pool, clip_s)
-        return Answers(system.name, system.classes, data.revision(), tuple(r.name for r in pool.recordings), scored)
+        files, sources = (tuple(getattr(r, key) for r in pool.recordings) for key in ("name", "source"))
+        found = system.answers(pool, clip_s)
+        return Answers(system.name, system.classes, data.revision(), files, found, sources)
     source: FrontEndConfig | features.Extractor
     if path == reference.NAME:
         config, classes, name = reference.FRAMES, reference.CLASSES, path
