@@ -58,12 +58,14 @@ def reproduce(
     found = job_results.of_jobs(queue, job_results.read(lines), lines)
     made: dict[str, Any]
     if head.kind == "systems":
+        from edge_bench.benchmarks.interleave import interleave
+
         from . import system_table
 
         names = {job.entry.name for job in queue.jobs}
         entries = [(label, str(folder / path) if path in names else path) for label, path in head.systems]
         rows = system_table.rows(
-            entries, root, head.split, clip_s=head.clips, log=out / "test-log.jsonl", cache=cache, progress=Bar(),
+            entries, root, head.split, clip_s=head.clips, interleave=interleave, log=out / "test-log.jsonl", cache=cache, progress=Bar(),
             say=lambda s: click.echo(s, err=True),
         )  # fmt: skip
         if not rows:

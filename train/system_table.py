@@ -154,8 +154,8 @@ def _parameters(folder: Path) -> int | None:
 
 
 def rows(
-    entries: Sequence[tuple[str, str]], corpus: Path, split: str, *, clip_s: Sequence[float], log: Path | None = None,
-    rounds: int = 200, cache: Path | None = None, say: Callable[[str], None] = print,
+    entries: Sequence[tuple[str, str]], corpus: Path, split: str, *, clip_s: Sequence[float],
+    interleave: Callable[..., dict[str, list[float]]], log: Path | None = None, rounds: int = 200, cache: Path | None = None, say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluate each system, then time them all in turn; return the rows of the table.
@@ -164,11 +164,11 @@ def rows(
     ----------
     entries : sequence of (label, path)
         What is not there is left out, and said.
+    interleave : callable
+        `edge_bench.benchmarks.interleave.interleave`.
     log : Path, optional
         Every look at the test split is appended.
     """
-    from edge_bench.benchmarks.interleave import interleave
-
     found: list[dict[str, Any]] = []
     first: evaluation.Answers | None = None
     timed: dict[str, Contender] = {}
