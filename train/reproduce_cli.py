@@ -65,8 +65,8 @@ def reproduce(
         names = {job.entry.name for job in queue.jobs}
         entries = [(label, str(folder / path) if path in names else path) for label, path in head.systems]
         rows = system_table.rows(
-            entries, root, head.split, clip_s=head.clips, interleave=interleave, log=out / "test-log.jsonl", cache=cache, progress=Bar(),
-            say=lambda s: click.echo(s, err=True),
+            entries, root, head.split, clip_s=head.clips, interleave=interleave, log=out / "test-log.jsonl",
+            cache=cache, progress=Bar(), say=lambda s: click.echo(s, err=True),
         )  # fmt: skip
         if not rows:
             raise ConfigError(f"{folder}: holds none of the table's systems; leave --render out to train them")

@@ -155,7 +155,8 @@ def _parameters(folder: Path) -> int | None:
 
 def rows(
     entries: Sequence[tuple[str, str]], corpus: Path, split: str, *, clip_s: Sequence[float],
-    interleave: Callable[..., dict[str, list[float]]], log: Path | None = None, rounds: int = 200, cache: Path | None = None, say: Callable[[str], None] = print,
+    interleave: Callable[..., dict[str, list[float]]], log: Path | None = None, rounds: int = 200,
+    cache: Path | None = None, say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluate each system, then time them all in turn; return the rows of the table.
