@@ -133,13 +133,16 @@ def inspect(
         raise ConfigError(f"{len(bundles)} bundles were given, inspect takes one or two")
     if plot and len(bundles) > 1:
         raise ConfigError("--plot shows one bundle: name one")
+    if plot:
+        from edge_bench.benchmarks.inspect_plot import check_format
+        from edge_bench.benchmarks.inspect_plot import plot as draw
+
+        check_format(plot)
     reports = [
         inspect_file(name, backend=backend, timed=timed, budget_s=budget, isolate=sandbox) for name in bundles
     ]
     value = reports[0] if len(reports) == 1 else comparison(*reports)
     if plot:
-        from edge_bench.benchmarks.inspect_plot import plot as draw
-
         draw(reports[0], plot)
     if json_file != "-":
         click.echo(render(value) if len(reports) == 1 else render_comparison(value))

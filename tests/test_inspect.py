@@ -167,6 +167,10 @@ def test_commands(tmp_path: Path) -> None:
     done = run(cli.group, ["inspect", "swishnet-slim-int8", *options])
     assert done.exit_code == 0, done.output
     assert picture.read_bytes()[1:4] == b"PNG" and json.loads(file.read_text())["name"] == "swishnet-slim-int8"
+    done = run(cli.group, ["inspect", "swishnet-slim-int8", "--plot", str(tmp_path / "slim.foo")])
+    assert "must end in .png" in str(done.exception)
+    done = run(cli.group, ["inspect", "swishnet-slim-int8", "--no-time", "--plot", str(tmp_path / "slim.svg")])
+    assert done.exit_code == 0 and "<svg" in (tmp_path / "slim.svg").read_text()
     done = run(cli.group, ["inspect", "swishnet-slim-int8", "swishnet-slim-float32", "--no-time", "--json", "-"])
     assert done.exit_code == 0 and json.loads(done.stdout)["schema"] == "edge-bench/inspect-compare/1"
     for arguments in (["a", "b", "c"], ["swishnet-slim-int8", "swishnet-slim-float32", "--plot", "x.png"]):
