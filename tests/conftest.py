@@ -14,10 +14,15 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import helpers  # noqa: E402
+import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from edge_runtime import FrontEnd, FrontEndConfig  # noqa: E402
+
+# A shared machine may stop for seconds: what is slow is not wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture
