@@ -7,7 +7,6 @@ of 2 s. Networks run as float32 in the TFLite interpreter unless the row is a bu
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from edge_runtime.interpreter import Session
 
 from . import evaluate as evaluation
 from . import models, reference, systems
+from .models.export import to_tflite
 
 Float32 = NDArray[np.float32]
 LONGEST_S = 2.0
@@ -46,30 +46,6 @@ class Contender:
     example_s: float
     runtime: str
     run: Callable[[], Any]
-
-
-def to_tflite(model: Any, shape: Sequence[int]) -> bytes:
-    """Return a Keras model as a float32 ``.tflite`` for one example of a shape.
-
-    Raises
-    ------
-    ConfigError
-        If it has an operation that TFLite lacks.
-    """
-    import keras
-    import tensorflow as tf
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serve", lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, *shape), tf.float32)]
-    )
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        archive.write_out(folder, verbose=False)
-        try:
-            return bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"]).convert())
-        except Exception as error:  # the converter passes on whatever it meets
-            raise ConfigError(f"{model.name}: cannot be converted: {str(error).splitlines()[0]}") from None
 
 
 def _of_session(flatbuffer: bytes, shape: Sequence[int], example_s: float, parameters: int | None) -> Contender:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import ConfigError, FrontEndConfig
+from edge_runtime import ConfigError, FrontEnd, FrontEndConfig
+from edge_runtime.interpreter import Session
 
 from .augment import rms
 from .clips import TeacherTracks
@@ -68,14 +69,23 @@ class YamnetTeacher:
 
 @dataclass(frozen=True)
 class KerasTeacher:
-    """A trained network of the zoo, by the folder of its training: its logits on windows like YAMNet's.
+    """A trained network of the zoo: its logits on windows like YAMNet's, under the front end it was trained with.
 
-    The network may have a front end of its own and takes any number of frames.
+    Attributes
+    ----------
+    flatbuffer : bytes
+        The network up to its logits, for one window.
+    sha256 : str
+        Of its ``.keras`` file.
+    order : tuple of int
+        Where each of our classes stands among its outputs.
     """
 
-    folder: str
+    flatbuffer: bytes = field(repr=False)
     sha256: str
+    front_end: FrontEndConfig
     classes: tuple[str, ...]
+    order: tuple[int, ...]
 
     @property
     def features(self) -> int:
@@ -88,31 +98,18 @@ class KerasTeacher:
 
     def open(self) -> Callable[[Float32], Float32]:
         """Return a function from samples to logits, shape (windows, classes)."""
-        import keras
-        import tensorflow as tf
-
-        from edge_runtime import FrontEnd
-
-        from . import models
-        from .experiment import read_folder
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)  # the processes of the pool share the cores
-        experiment, _ = read_folder(Path(self.folder))
-        front_end = FrontEnd(experiment.front_end)
-        config = experiment.front_end
+        # TensorFlow does not survive being forked into the pool's processes; an interpreter is built there
+        session = Session(self.flatbuffer)
+        front_end, config = FrontEnd(self.front_end), self.front_end
         window, hop = round(WINDOW_S / config.hop_s), round(HOP_S / config.hop_s)
-        order = [experiment.classes.index(name) for name in self.classes]
-        model = models.load(Path(self.folder) / "model.keras")
-        network = tf.function(keras.Model(model.input, model.get_layer("pooled_logits").output))
+        order = list(self.order)
 
         def logits(samples: Float32) -> Float32:
             if len(samples) < config.frame_length:
                 return np.zeros((0, len(order)), np.float32)
             frames = front_end(np.resize(samples, max(len(samples), config.samples(window))))
-            starts = np.arange(0, len(frames) - window + 1, hop)
-            clips = frames[starts[:, None] + np.arange(window)]
-            rows = np.concatenate([np.asarray(network(clips[i : i + 64])) for i in range(0, len(clips), 64)])
-            return rows[:, order]
+            starts = range(0, len(frames) - window + 1, hop)
+            return np.concatenate([session.run(frames[None, at : at + window]) for at in starts])[:, order]
 
         return logits
 
@@ -140,12 +137,23 @@ def find(name: str, classes: Sequence[str]) -> YamnetTeacher | KerasTeacher:
     file = folder / "model.keras"
     if not file.is_file():
         raise ConfigError(f"teacher {name!r}: is neither yamnet nor the folder of a training (no model.keras)")
-    from .experiment import read_folder
+    import keras
 
-    known = read_folder(folder)[0].classes
+    from . import models
+    from .experiment import read_folder
+    from .models.export import to_tflite
+
+    experiment, _ = read_folder(folder)
+    known, config = experiment.classes, experiment.front_end
     if missing := set(classes) - set(known):
         raise ConfigError(f"teacher {name!r}: knows {', '.join(known)} and not {', '.join(sorted(missing))}")
-    return KerasTeacher(str(folder.resolve()), hashlib.sha256(file.read_bytes()).hexdigest(), tuple(classes))
+    model = models.load(file)
+    logits = keras.Model(model.input, model.get_layer("pooled_logits").output, name=model.name)
+    return KerasTeacher(
+        to_tflite(logits, (round(WINDOW_S / config.hop_s), config.features)),
+        hashlib.sha256(file.read_bytes()).hexdigest(), config, tuple(classes),
+        tuple(known.index(label) for label in classes),
+    )  # fmt: skip
 
 
 def tracks(
