@@ -36,6 +36,7 @@ from edge_bench.train import (  # noqa: E402
 from edge_bench.train.evaluate import evaluate  # noqa: E402
 from edge_bench.train.experiment import Experiment  # noqa: E402
 from edge_bench.train.inputs import Cuts, Inputs  # noqa: E402
+from edge_bench.train.models import allconv  # noqa: E402
 
 FIT = {"epochs": 2, "steps": 2, "batch": 4, "first_cycle": 2, "ema": 0.5}
 SPEECH_MUSIC = {"classes": ("speech", "music"), "leave_out": ("noise",)}
@@ -189,6 +190,16 @@ def test_clips_average_what_lies_inside() -> None:
     assert found[:, 0].tolist() == [2.5, 6.5, 10.5, 14.5][:2] + found[2:, 0].tolist()
     assert clips.labels.tolist() == [0, 0, 0, 1] and found[-1, 0] == 14.5 and found[2, 0] == 10.5
     assert systems.clip_lengths((0.5, 1, 2), 10.611) == [10.61]
+
+
+def test_empty_bands_are_not_blown_up() -> None:
+    found = Inputs("allconv", models.configure("allconv"), Cuts(hop_s=0.4))
+    x = np.concatenate([found.open()(helpers.speech(2.0, seed)) for seed in range(3)])  # 16 kHz, so empty above 8
+    model = models.build("allconv")
+    allconv.adapt(model, [x])
+    view = keras.Model(model.input, model.get_layer("normalise").output)
+    other = Inputs("allconv", models.configure("allconv")).open()(helpers.noise(2.0))
+    assert np.abs(np.asarray(view(other))).max() < 25
 
 
 # --- from recordings to scores ----------------------------------------------------------------

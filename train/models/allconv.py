@@ -38,6 +38,7 @@ from . import _check
 
 Float32 = NDArray[np.float32]
 
+LEAST_DEVIATION = 3.0  # dB; a band with sound in it varies by ten and more
 # (along frequency, along time)
 POOLING = ((5, 1), (1, 2), (2, 1), (1, 2), (2, 1), (1, 2), (2, 1), (1, 2))
 
@@ -231,7 +232,7 @@ def features_view(model: keras.Model) -> keras.Model:
 
 
 def adapt(model: keras.Model, inputs: Iterable[Float32]) -> None:
-    """Set the normalisation to the mean and variance of each band over training data.
+    """Set the normalisation to the mean and variance of each band over training data, at least `LEAST_DEVIATION`.
 
     Call it before the network is compiled: a compiled step keeps the old values.
 
@@ -244,4 +245,8 @@ def adapt(model: keras.Model, inputs: Iterable[Float32]) -> None:
     frames = [np.asarray(decibels(batch)).reshape(1, -1, decibels.output_shape[-1]) for batch in inputs]
     if not frames:
         raise ConfigError("allconv: there is nothing to adapt the normalisation to")
-    model.get_layer("normalise").adapt(np.concatenate(frames, axis=1))
+    normalise = model.get_layer("normalise")
+    normalise.adapt(np.concatenate(frames, axis=1))
+    # a band that the recordings leave empty (resampled ones above their own bandwidth) must not be blown up
+    normalise.adapt_variance.assign(ops.maximum(normalise.adapt_variance, LEAST_DEVIATION**2))
+    normalise.finalize_state()
