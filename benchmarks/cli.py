@@ -38,6 +38,8 @@ COMMANDS = {
     "features-view": "edge_bench.train.systems_cli:features_view",
     "auralise": "edge_bench.train.systems_cli:auralise",
     "quantize": "edge_bench.quantize.cli:quantize",
+    "boards": "edge_bench.boards.cli:boards",
+    "plan": "edge_bench.boards.cli:plan",
 }
 
 

@@ -1,1 +1,1 @@
-"""Board profiles and predictions."""
+"""Boards: profiles, predictions, transports and flashing."""
