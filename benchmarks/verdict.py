@@ -1,0 +1,123 @@
+"""When a gate may speak: looks that are planned in advance, the noise floor, the rule.
+
+Alarms are rare by construction. The alpha of a whole gate is spread over its looks, later ones getting more, and over
+its stages (Bonferroni), so a candidate that is slower by exactly the margin alarms with at most that probability
+however often is looked, and an unchanged one far less. A pass needs every stage, so its alpha is spread over looks
+only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .statistics import Interval, paired_ratio, wilcoxon
+
+PASS, REGRESS, INCONCLUSIVE = "pass", "regress", "inconclusive"
+EXIT_CODES = {PASS: 0, REGRESS: 1, INCONCLUSIVE: 3}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a gate decides by.
+
+    Attributes
+    ----------
+    margin : float
+        A slow-down up to this is never an alarm (0.02: 2 %).
+    tolerated : float
+        A pass says that the slow-down is below this.
+    alarm_alpha : float
+        Probability of a false alarm, of the whole gate.
+    pass_alpha : float
+        Probability of passing what is slower than tolerated, of the whole gate.
+    looks : tuple of float
+        When the gate looks at its pairs: parts of its budget, ascending, the last 1.
+    """
+
+    margin: float = 0.02
+    tolerated: float = 0.05
+    alarm_alpha: float = 0.003
+    pass_alpha: float = 0.02
+    looks: tuple[float, ...] = (0.2, 0.35, 0.6, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < self.tolerated:
+            raise ValueError(f"margin {self.margin:g} must be at least 0 and below the tolerated {self.tolerated:g}")
+        if not 0 < self.alarm_alpha < 0.5 or not 0 < self.pass_alpha < 0.5:
+            raise ValueError("an alpha must be above 0 and below 0.5")
+        if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] <= 0 or self.looks[-1] != 1:
+            raise ValueError("looks must ascend from above 0 to 1")
+
+    def share(self, look: int) -> float:
+        """Return which part of the alphas look number `look` (from 0) may use; they sum to 1."""
+        count = len(self.looks)
+        return (look + 1) / (count * (count + 1) / 2)
+
+
+@dataclass(frozen=True)
+class StageVerdict:
+    """What is known of one stage: its ratio between the two bounds, the noise floor, Wilcoxon's p-value."""
+
+    verdict: str
+    ratio: Interval
+    noise_floor: float
+    p_value: float
+    pairs: int
+
+
+def noise_floor(*sides: ArrayLike, resamples: int = 1000, quantile: float = 0.95, seed: int = 0) -> float:
+    """Return the relative difference that the gate's statistic shows when nothing was changed.
+
+    Neighbouring processes of the *same* side are pairs of equals. Their log-ratios, with random signs and as many as
+    the gate has pairs, give the median that chance alone produces; its 95 % quantile is the floor. Neighbours of a
+    side are further apart in time than the two of a pair, so the floor is rather too high than too low.
+
+    Parameters
+    ----------
+    sides : array_like, shape (pairs,)
+        Times of the baseline's processes, and of the candidate's, in the order in which they ran.
+    """
+    logs = [np.log(np.asarray(side, np.float64)) for side in sides]
+    differences = np.concatenate([np.diff(x) for x in logs])
+    if len(differences) < 2:
+        return math.inf
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(differences, (resamples, len(logs[0]))) * rng.choice([-1.0, 1.0], (resamples, len(logs[0])))
+    return math.expm1(float(np.quantile(np.abs(np.median(drawn, axis=1)), quantile)))
+
+
+def judge(candidate: ArrayLike, baseline: ArrayLike, rule: Rule, *, look: int, stages: int) -> StageVerdict:
+    """Return the verdict on one stage from pairs of times, at look number `look`, one of `stages` judged."""
+    a, b = np.asarray(candidate, np.float64), np.asarray(baseline, np.float64)
+    logs = np.log(a / b)
+    share = rule.share(look)
+    ratio = paired_ratio(logs, lower_alpha=rule.alarm_alpha * share / stages, upper_alpha=rule.pass_alpha * share)
+    floor = noise_floor(b, a)
+    return StageVerdict(decide(ratio, rule, floor), ratio, floor, wilcoxon(logs), len(logs))
+
+
+def decide(ratio: Interval, rule: Rule, floor: float) -> str:
+    """Return the verdict of the bounds of a ratio."""
+    if ratio.low > 1 + max(rule.margin, floor):
+        return REGRESS
+    if ratio.high < 1 + rule.tolerated:
+        return PASS
+    return INCONCLUSIVE
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """Return the verdict of a whole gate: one regression is one, a pass needs all."""
+    if REGRESS in verdicts:
+        return REGRESS
+    return PASS if verdicts and all(v == PASS for v in verdicts) else INCONCLUSIVE
+
+
+def worst(stages: Mapping[str, StageVerdict]) -> str:
+    """Return the name of the stage that decides: a regressed one before an open one, then the largest ratio."""
+    order = {REGRESS: 2, INCONCLUSIVE: 1, PASS: 0}
+    return max(stages, key=lambda name: (order[stages[name].verdict], stages[name].ratio.value))
