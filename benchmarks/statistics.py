@@ -193,7 +193,8 @@ def unpaired_ratio(
         medians.append(np.median(x[starts + np.arange(size)].reshape(resamples, -1)[:, : len(x)], axis=1))
     alpha = (1 - level) / 2
     low, high = np.quantile(medians[0] / medians[1], [alpha, 1 - alpha])
-    return Interval(float(np.median(candidate) / np.median(baseline)), float(low), float(high))
+    a, b = np.asarray(candidate, np.float64), np.asarray(baseline, np.float64)
+    return Interval(float(np.median(a) / np.median(b)), float(low), float(high))
 
 
 def wilcoxon(logs: ArrayLike) -> float:
