@@ -17,6 +17,7 @@ import edge_runtime.errors  # noqa: E402
 
 COMMANDS = {
     "run": "edge_bench.benchmarks.run_cli:run",
+    "compare": "edge_bench.benchmarks.compare_cli:compare",
     "classify": "edge_runtime.cli:classify",
     "inspect": "edge_runtime.cli:inspect",
     "verify": "edge_runtime.cli:verify",

@@ -1,0 +1,77 @@
+"""Reading result files of ``edge-bench run`` and telling whether two were made in the same environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_runtime import ConfigError
+
+SCHEMA = "edge-bench/run/1"
+STAGES = ("frontend", "model", "total")
+STAGE_WORDS = {"frontend": "front end", "model": "model", "total": "total"}
+SCHEMA_FILE = Path(__file__).parent / "schemas" / "run-1.json"
+
+_MACHINE = ("board", "cpu", "architecture", "cores", "governor")
+_SOFTWARE = ("python", "numpy")
+_MODEL = ("backend", "backend_version", "threads")
+
+
+def is_result(path: str | Path) -> bool:
+    """Return whether a file looks like JSON and so like a result, not like a bundle."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(64).lstrip()[:1] == b"{"
+    except OSError:
+        return False
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Return a result of ``edge-bench run``.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no JSON, is of another schema or lacks what every result has.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{path}: is not JSON; give a file that `edge-bench run --json FILE` wrote") from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema != SCHEMA:
+        raise ConfigError(f"{path}: schema is {schema!r}, needed is {SCHEMA!r}: a file of `edge-bench run --json FILE`")
+    try:
+        for _, _, times in stages(value):
+            if not times["samples"] or not all(isinstance(x, (int, float)) and x > 0 for x in times["samples"]):
+                raise ConfigError(f"{path}: a stage has no samples, or one that is not positive; measure again")
+            float(times["p50"])
+        known = {k: value["context"]["machine"][k] for k in _MACHINE}
+        known |= {k: value["context"][k] for k in _SOFTWARE} | {k: value["model"][k] for k in _MODEL}
+        _ = value["model"]["name"], value["model"]["sha256"], value["memory"]["peak"], value["context"]["time"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}: a part is missing or damaged ({error}); measure again") from None
+    return value
+
+
+def stages(result: dict[str, Any]) -> Iterator[tuple[float, str, dict[str, Any]]]:
+    """Yield (clip length in seconds, stage, its times) of a result."""
+    for clip in result["clips"]:
+        for stage in STAGES:
+            yield float(clip["clip_s"]), stage, clip["stages"][stage]
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Return in what the environments of two results differ, in words; empty when times can be compared."""
+    pairs = [(f"machine's {k}", a["context"]["machine"].get(k), b["context"]["machine"].get(k)) for k in _MACHINE]
+    pairs += [(k, a["context"].get(k), b["context"].get(k)) for k in _SOFTWARE]
+    pairs += [(k.replace("_", " "), a["model"].get(k), b["model"].get(k)) for k in _MODEL]
+    return [f"{name} {_word(old)} / {_word(new)}" for name, old, new in pairs if old != new]
+
+
+def _word(value: Any) -> str:
+    return "unknown" if value is None else str(value)
