@@ -72,5 +72,4 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, level: float = 0.95, force:
 
 def about(result: dict[str, Any]) -> dict[str, Any]:
     """Return what names a result."""
-    model = result["model"]
-    return {"name": model["name"], "sha256": model["sha256"], "bytes": model["bytes"], "time": result["context"]["time"]}
+    return {key: result["model"][key] for key in ("name", "sha256", "bytes")} | {"time": result["context"]["time"]}
