@@ -19,6 +19,8 @@ COMMANDS = {
     "run": "edge_bench.benchmarks.run_cli:run",
     "compare": "edge_bench.benchmarks.compare_cli:compare",
     "classify": "edge_runtime.cli:classify",
+    "segment": "edge_runtime.archive.cli:segment",
+    "listen": "edge_runtime.live.cli:listen",
     "inspect": "edge_runtime.cli:inspect",
     "verify": "edge_runtime.cli:verify",
     "models": "edge_bench.train.cli:models",

@@ -142,6 +142,17 @@ def _resampled(path: PathLike, sample_rate: int) -> Iterator[NDArray[np.float32]
     yield resampler.flush()
 
 
+def is_wav(path: PathLike) -> bool:
+    """Say whether a file begins like a WAV that `wav` reads.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read.
+    """
+    return _sniff(path) == "WAV"
+
+
 def downmix(x: NDArray[Any]) -> NDArray[np.float32]:
     """Mean over the channels: (frames, channels) to float32 of shape (frames,)."""
     if x.shape[1] == 1:

@@ -27,10 +27,11 @@ def write_json(target: str, value: Any) -> None:
     EdgeBenchError
         If the file cannot be written.
     """
-    _write_text(target, json.dumps(value) + "\n")
+    write_text(target, json.dumps(value) + "\n")
 
 
-def _write_text(target: str, text: str) -> None:
+def write_text(target: str, text: str) -> None:
+    """Write text to a file, aside and renamed, or to standard output for ``-``."""
     if target == "-":
         click.echo(text, nl=False)
         return
@@ -97,7 +98,7 @@ def classify(
                         + "  ".join(f"{k} {p:.2f}" for k, p in r.probabilities.items())
                     )
     if json_file:
-        _write_text(json_file, "".join(line + "\n" for line in lines))
+        write_text(json_file, "".join(line + "\n" for line in lines))
     if failed:
         sys.exit(2)
 

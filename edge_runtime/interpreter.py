@@ -322,6 +322,8 @@ class SignatureSession:
                 self._runner = self._interpreter.get_signature_runner(key)
                 (self._in, details), *_ = self._runner.get_input_details().items()
                 (self._out, result), *_ = self._runner.get_output_details().items()
+                # The first run allocates and may say so on standard error.
+                self._runner(**{self._in: np.zeros(details["shape"], details["dtype"])})
         except (RuntimeError, ValueError, EdgeBenchError) as error:
             raise InterpreterError(f"{self.backend} {self.version} has no signature {key!r}: {error}") from None
         self.input_shape = tuple(int(n) for n in details["shape"])

@@ -82,8 +82,18 @@ def read_info(path: PathLike) -> WavInfo:
         return _parse(file, path)
 
 
-def read_blocks(path: PathLike, *, block_frames: int = _BLOCK) -> Iterator[NDArray[np.float32]]:
+def read_blocks(
+    path: PathLike, *, block_frames: int = _BLOCK, first: int = 0, stop: int | None = None
+) -> Iterator[NDArray[np.float32]]:
     """Read a WAV file in pieces, in constant memory; it is opened when the first is asked for.
+
+    Parameters
+    ----------
+    path : path
+    block_frames : int
+        Frames in a piece.
+    first, stop : int
+        Frame to begin with and the one to end before, by default the whole file; none beyond its end.
 
     Yields
     ------
@@ -99,16 +109,19 @@ def read_blocks(path: PathLike, *, block_frames: int = _BLOCK) -> Iterator[NDArr
     """
     if block_frames < 1:
         raise ConfigError(f"block_frames is {block_frames}; it must be at least 1")
+    if first < 0:
+        raise ConfigError(f"first frame is {first}; it must be 0 or more")
     with open_file(path) as file:
         info = _parse(file, path)
-        file.seek(info.data_offset)
-        for first in range(0, info.frames, block_frames):
-            count = min(block_frames, info.frames - first)
+        end = info.frames if stop is None else min(stop, info.frames)
+        file.seek(info.data_offset + first * info.bytes_per_frame)
+        for number in range(first, end, block_frames):
+            count = min(block_frames, end - number)
             raw = file.read(count * info.bytes_per_frame)
             if len(raw) < count * info.bytes_per_frame:
                 raise AudioError(f"{path}: became shorter while it was read; read it again")
             block = _decode(raw, info.sample_format).reshape(count, info.channels)
-            check_finite(block, path, first)
+            check_finite(block, path, number)
             yield block
 
 
