@@ -27,6 +27,7 @@ SCHEMA = "edge-bench/segmentation/1"
 _TUNED = "edge-bench/tune-smoothing/1"
 # Frames by which the dense form lags behind what it is about, and the level of a quiet room at a usual gain.
 _DELAY, _SILENT_DBFS = 45, -60.0
+_SHORTEST_S = 0.5  # of a segment; shorter ones are flicker at a change of class more often than not
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ class Segmentation:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Segmentation:
-        """Return what a bundle carries as ``segmentation`` in its bundle.json, or the defaults."""
-        return cls.from_dict(bundle.info.get("segmentation") or {})
+        """Return what a bundle carries as ``segmentation`` in its bundle.json, or what is usual for its classes."""
+        smoothing = replace(cls().smoothing, minimum_s=dict.fromkeys(bundle.classes, _SHORTEST_S))
+        return cls.from_dict({"smoothing": smoothing.to_dict(), **(bundle.info.get("segmentation") or {})})
 
 
 def read_segmentation(path: str | Path, bundle: Bundle) -> Segmentation:

@@ -208,6 +208,7 @@ def fine(marker: str, path: str) -> str:
     return path
 
 
+@pytest.mark.slow
 def test_a_pool_outlives_its_workers(tmp_path: Path) -> None:
     pool = Pool(2)
     marker = str(tmp_path / "marker")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import mir_eval
@@ -34,7 +35,7 @@ def recordings(draw: st.DrawFn) -> Recording:
     for step in draw(st.lists(st.integers(1, 10_000_000), min_size=1, max_size=8)):
         times.append(round(times[-1] + step / 1000, 3))
     segments = tuple(
-        Segment(a, b, draw(LABELS), draw(st.floats(0, 1))) for a, b in zip(times[:-1], times[1:], strict=True)
+        Segment(a, b, draw(LABELS), draw(st.floats(0, 1))) for a, b in pairwise(times)
     )
     return Recording("a.wav", segments)
 
