@@ -34,6 +34,7 @@ COMMANDS = {
     "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
     "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",
     "reproduce": "edge_bench.train.reproduce_cli:reproduce",
+    "search": "edge_bench.train.search_cli:search",
     "card": "edge_bench.train.cli:card",
     "trials": "edge_bench.train.systems_cli:trials",
     "musicmap": "edge_bench.train.systems_cli:musicmap",

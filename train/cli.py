@@ -96,10 +96,11 @@ def models(json_file: str | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; runs/NAME by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--seed", type=int, help="Instead of the file's.")
+@click.option("--devices", default=1, show_default=True, help="GPUs that share each batch; parts of a CPU to try it.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the metrics; - for standard output.")
 def train(
     config: str | None, corpus: Path | None, source: str | None, freeze: str, classes: str, rate: float | None,
-    epochs: int | None, extra: tuple[Path, ...], out: Path | None, cache: Path | None, seed: int | None,
+    epochs: int | None, extra: tuple[Path, ...], out: Path | None, cache: Path | None, seed: int | None, devices: int,
     json_file: str | None,
 ) -> None:  # fmt: skip
     """Train the network that CONFIG describes: a TOML file or the name of a recipe.
@@ -120,7 +121,8 @@ def train(
 
     from edge_runtime import ConfigError
 
-    from .experiment import load, read_values, run, with_rate
+    from . import distribution
+    from .experiment import load, read_values, run, settle, with_rate
 
     if config is None and source is None:
         raise ConfigError("name a TOML file or a recipe, or a network to start from with --from")
@@ -142,10 +144,13 @@ def train(
             experiment = replace(experiment, classes=corpus_classes(labels(root, extra=extra), start.classes))
     if classes:
         experiment = replace(experiment, classes=_names(classes))
-    result = run(
-        experiment, root, folder, extra=extra, start=start, cache=cache, progress=Bar(),
-        say=lambda s: click.echo(s, err=True),
-    )  # fmt: skip
+    if devices != 1:
+        distribution.check_batch(getattr(settle(experiment), "batch", 0), devices)
+    with distribution.devices(devices):
+        result = run(
+            experiment, root, folder, extra=extra, start=start, cache=cache, progress=Bar(),
+            say=lambda s: click.echo(s, err=True),
+        )  # fmt: skip
     if json_file != "-":
         click.echo(f"best validation F1 {result['best']['score']:.4f} in epoch {result['best']['epoch']:.0f}: {folder}")
     if json_file:

@@ -215,7 +215,10 @@ def prepare(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Prepared:
     """Read the corpus and compute the features and the teachers' answers, or find them in the cache."""
-    from . import features
+    from . import features, systems
+
+    if systems.is_system(experiment.model):
+        return systems.prepare(experiment, corpus_root, extra=extra, cache=cache, progress=progress)
 
     data = load_corpus(experiment, corpus_root, extra)
     common: dict[str, Any] = {

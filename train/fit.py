@@ -25,6 +25,7 @@ from edge_runtime.metrics import evaluate
 
 from . import models
 from .clips import ClipBatches, ClipSet, Masking, TeacherTracks, evaluation_clips
+from .distribution import clip_after_sum
 from .features import Pool
 
 CLIP_LENGTHS = (2.0, 1.0, 0.5)
@@ -375,7 +376,7 @@ def fit_batches(
         "sgd": lambda: keras.optimizers.SGD(how.learning_rate, momentum=0.9, **common),
     }
     trainee.compile(
-        optimizers[how.optimizer](),
+        clip_after_sum(optimizers[how.optimizer]()),
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,  # on a CPU XLA is slower at these sizes
     )

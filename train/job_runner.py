@@ -32,8 +32,8 @@ class JobFailed(EdgeBenchError):
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[int]:
-    """Hold the queue's folder; the value is a file descriptor that a job inherits.
+def lock(folder: Path, what: str = "queue") -> Iterator[int]:
+    """Hold the folder of a queue or a search; the value is a file descriptor that a job inherits.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def lock(folder: Path) -> Iterator[int]:
     EdgeBenchError
         If the folder cannot be written.
     """
-    file = folder / "queue.lock"
+    file = folder / f"{what}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -52,7 +52,7 @@ def lock(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{folder}: this queue is running already ({file.read_text().strip()})") from None
+            raise ConfigError(f"{folder}: this {what} is running already ({file.read_text().strip()})") from None
         note(descriptor, f"process {os.getpid()}")
         yield descriptor
     finally:

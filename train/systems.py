@@ -22,7 +22,7 @@ from edge_runtime.metrics import evaluate
 
 from . import inputs, models, report
 from .clips import ClipSet
-from .experiment import Experiment, build, load_corpus, read_folder, write_description
+from .experiment import Experiment, Prepared, build, load_corpus, read_folder, write_description
 from .features import Pool, features
 from .inputs import Cuts, Inputs
 
@@ -155,6 +155,24 @@ def open_system(path: str | Path, family: str) -> System:
     return system
 
 
+def prepare(
+    experiment: Experiment,
+    corpus_root: Path,
+    *,
+    extra: Sequence[Path] = (),
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Prepared:
+    """Read the corpus and cut its examples, or find them in the cache: as `experiment.prepare`."""
+    data = load_corpus(experiment, corpus_root, extra)
+    common: dict[str, Any] = {
+        "augmentation": experiment.augmentation, "seed": experiment.pool_seed, "cache": cache, "progress": progress,
+    }  # fmt: skip
+    pool = features(data, "train", inputs_of(experiment, training=True), copies=experiment.copies, **common)
+    validation = features(data, "validation", inputs_of(experiment), **common)
+    return Prepared(data, pool, validation, experiment.front_end, None)
+
+
 def run(
     experiment: Experiment,
     corpus_root: Path,
@@ -169,12 +187,8 @@ def run(
     """Train, write everything into `folder`, return the metrics on the validation split: as `experiment.run`."""
     if experiment.teachers:
         raise ConfigError(f"{experiment.model}: cannot be distilled here; take teachers out of the recipe")
-    data = load_corpus(experiment, corpus_root, extra)
-    common: dict[str, Any] = {
-        "augmentation": experiment.augmentation, "seed": experiment.pool_seed, "cache": cache, "progress": progress,
-    }  # fmt: skip
-    pool = features(data, "train", inputs_of(experiment, training=True), copies=experiment.copies, **common)
-    validation = features(data, "validation", inputs_of(experiment), **common)
+    ready = prepare(experiment, corpus_root, extra=extra, cache=cache, progress=progress)
+    data, pool, validation = ready.data, ready.pool, ready.validation
     fit = _fit_baseline if experiment.model in BASELINES else _fit_network
     parameters, history, how = fit(experiment, pool, validation, folder, say, watch)
     write_description(folder, experiment, how, data, extra)
