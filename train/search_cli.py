@@ -109,13 +109,13 @@ def _run(
 ) -> None:
     from . import experiment, job_runner, recipe, search_results, search_space
 
-    import_tensorflow()
-    search_space.judge(planned, source)
     try:
         from . import search_run
     except ImportError as error:
         reason = "" if getattr(error, "name", "") == "ray" else f" ({error.__cause__ or error})"
         raise ConfigError(f"edge-bench search needs Ray Tune: pip install 'edge-bench[search]'{reason}") from None
+    import_tensorflow()
+    search_space.judge(planned, source)
     folders = tuple(path.absolute() for path in (*map(Path, planned.file.search.extra), *extra))
     with job_runner.lock(folder, "search"):
         if search_results.write(planned, folder, str(source))["finished"] and not any(
