@@ -7,6 +7,7 @@ installed there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,7 @@ from ..errors import ConfigError
 from .work import Failed
 
 RETRIES = 5
+_RECOUNT_S = 5.0  # seconds after which the cluster's processors are counted again
 
 
 class RayEngine:
@@ -40,29 +42,35 @@ class RayEngine:
             raise ConfigError("--engine ray needs Ray, which is not installed; pip install 'edge-bench[ray]'") from None
         self._own = not self._ray.is_initialized()
         if self._own:
+            options = {"address": address} if address else {"include_dashboard": False}
             try:
-                self._ray.init(address=address, log_to_driver=False, include_dashboard=False) if address is None else (
-                    self._ray.init(address=address, log_to_driver=False)
-                )
+                self._ray.init(log_to_driver=False, logging_level="error", **options)
             except Exception as error:  # a dozen types, from ConnectionError to its own
                 reason = " ".join(str(error).split())[:300]
                 raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {reason}") from None
         self._retries = retries
         self._shared: dict[int, tuple[Any, Any]] = {}  # values that every call has, put into the cluster once
+        self._functions: dict[Any, Any] = {}
         self._under_way: dict[Any, tuple[Any, str]] = {}
+        self._processors, self._counted = 1, float("-inf")
 
     @property
     def window(self) -> int:
         """Twice as many calls as the cluster has processors; it may grow while we work."""
-        return max(2, 2 * int(self._ray.cluster_resources().get("CPU", 1)))
+        now = time.monotonic()
+        if now - self._counted > _RECOUNT_S:
+            self._processors = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+            self._counted = now
+        return 2 * self._processors
 
     def submit(self, key: Any, function: Callable[..., Any], *arguments: Any) -> None:
         """Take a call; its first argument is what all calls share."""
         shared, *rest = arguments
         if id(shared) not in self._shared:
             self._shared[id(shared)] = (shared, self._ray.put(shared))
-        remote = self._ray.remote(max_retries=self._retries, num_cpus=1)(function)
-        handle = remote.remote(self._shared[id(shared)][1], *rest)
+        if function not in self._functions:
+            self._functions[function] = self._ray.remote(max_retries=self._retries, num_cpus=1)(function)
+        handle = self._functions[function].remote(self._shared[id(shared)][1], *rest)
         self._under_way[handle] = (key, str(rest[0]))
 
     def take(self) -> tuple[Any, Any]:
