@@ -7,7 +7,8 @@ several machines, ``MultiWorkerMirroredStrategy``, fails in Keras 3 (keras issue
 machines serve `edge-bench search`, a trial each.
 
 The result is that of one device up to rounding: batches are cut evenly, so their size must be a multiple of the number
-of devices, and gradients are clipped after they are summed.
+of devices, and gradients are clipped after they are summed. Batch normalisation (MobileNet) and dropout are the
+exception: each device normalises by its own share and draws its own zeros.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Ray must be installed (``pip install 'edge-bench[search]'``). Every trial is a process of its own at low priority, with
 its own folder and checkpoints, so one that was killed goes on in its last epoch. On a cluster the corpus, the feature
 cache and the search's folder must lie on storage that all machines see under the same path.
+
+Ray keeps its own state pickled in ``FOLDER/ray`` and unpickles it to go on: continue searches of your own only.
 """
 
 from __future__ import annotations
