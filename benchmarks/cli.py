@@ -18,6 +18,8 @@ import edge_runtime.errors  # noqa: E402
 COMMANDS = {
     "run": "edge_bench.benchmarks.run_cli:run",
     "compare": "edge_bench.benchmarks.compare_cli:compare",
+    "gate": "edge_bench.benchmarks.gate_cli:gate",
+    "gate-trial": "edge_bench.benchmarks.gate_cli:gate_trial",
     "classify": "edge_runtime.cli:classify",
     "segment": "edge_runtime.archive.cli:segment",
     "listen": "edge_runtime.live.cli:listen",

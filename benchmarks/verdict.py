@@ -61,44 +61,54 @@ class Rule:
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """What is known of one stage: its ratio between the two bounds, the noise floor, Wilcoxon's p-value."""
+    """What is known of one stage: its ratio between the two bounds, the noise floor, Wilcoxon's p-value (of pairs)."""
 
     verdict: str
     ratio: Interval
     noise_floor: float
-    p_value: float
+    p_value: float | None
     pairs: int
 
 
-def noise_floor(*sides: ArrayLike, resamples: int = 1000, quantile: float = 0.95, seed: int = 0) -> float:
+def noise_floor(same: ArrayLike, pairs: int, *, resamples: int = 1000, quantile: float = 0.95, seed: int = 0) -> float:
     """Return the relative difference that the gate's statistic shows when nothing was changed.
-
-    Neighbouring processes of the *same* side are pairs of equals. Their log-ratios, with random signs and as many as
-    the gate has pairs, give the median that chance alone produces; its 95 % quantile is the floor. Neighbours of a
-    side are further apart in time than the two of a pair, so the floor is rather too high than too low.
 
     Parameters
     ----------
-    sides : array_like, shape (pairs,)
-        Times of the baseline's processes, and of the candidate's, in the order in which they ran.
+    same : array_like, shape (n,)
+        Log-ratios of pairs of the *same* bundle, measured in between and in the same way (A/A).
+    pairs : int
+        How many pairs the gate's statistic rests on.
+
+    Returns
+    -------
+    float
+        The `quantile` of the size of the median of so many A/A log-ratios, signs at random because the order in a pair
+        is; infinite with fewer than two.
     """
-    logs = [np.log(np.asarray(side, np.float64)) for side in sides]
-    differences = np.concatenate([np.diff(x) for x in logs])
-    if len(differences) < 2:
+    logs = np.asarray(same, np.float64)
+    if len(logs) < 2:
         return math.inf
     rng = np.random.default_rng(seed)
-    drawn = rng.choice(differences, (resamples, len(logs[0]))) * rng.choice([-1.0, 1.0], (resamples, len(logs[0])))
+    drawn = rng.choice(logs, (resamples, pairs)) * rng.choice([-1.0, 1.0], (resamples, pairs))
     return math.expm1(float(np.quantile(np.abs(np.median(drawn, axis=1)), quantile)))
 
 
-def judge(candidate: ArrayLike, baseline: ArrayLike, rule: Rule, *, look: int, stages: int) -> StageVerdict:
-    """Return the verdict on one stage from pairs of times, at look number `look`, one of `stages` judged."""
-    a, b = np.asarray(candidate, np.float64), np.asarray(baseline, np.float64)
-    logs = np.log(a / b)
+def judge(logs: ArrayLike, same: ArrayLike, rule: Rule, *, look: int, stages: int) -> StageVerdict:
+    """Return the verdict on one stage of `stages` at look number `look`.
+
+    Parameters
+    ----------
+    logs : array_like, shape (pairs,)
+        ``log(candidate / baseline)``.
+    same : array_like, shape (n,)
+        Log-ratios of A/A pairs; see `noise_floor`.
+    """
+    x = np.asarray(logs, np.float64)
     share = rule.share(look)
-    ratio = paired_ratio(logs, lower_alpha=rule.alarm_alpha * share / stages, upper_alpha=rule.pass_alpha * share)
-    floor = noise_floor(b, a)
-    return StageVerdict(decide(ratio, rule, floor), ratio, floor, wilcoxon(logs), len(logs))
+    ratio = paired_ratio(x, lower_alpha=rule.alarm_alpha * share / stages, upper_alpha=rule.pass_alpha * share)
+    floor = noise_floor(same, len(x))
+    return StageVerdict(decide(ratio, rule, floor), ratio, floor, wilcoxon(x), len(x))
 
 
 def decide(ratio: Interval, rule: Rule, floor: float) -> str:

@@ -148,15 +148,13 @@ def test_unpaired_ratio_covers_and_rejects_nonsense() -> None:
 
 
 def gate(rng: np.random.Generator, rule: v.Rule, slower: float, sigma: float, pairs: int) -> str:
-    """A gate of three stages over simulated pairs with heavy tails and a drift that both of a pair share."""
-    drift = np.cumsum(rng.normal(0, 0.01, pairs))
-    stages = {}
-    for stage, factor in (("frontend", 1.0), ("model", slower), ("total", 1 + (slower - 1) * 0.2)):
-        tails = sigma / math.sqrt(2) * rng.standard_t(3, (2, pairs)) / math.sqrt(3)
-        stages[stage] = np.exp(drift + tails) * [[factor], [1.0]]
+    """A gate of three stages over simulated pairs with heavy tails, every fifth an A/A pair."""
+    tails = sigma * rng.standard_t(3, (2, 3, pairs)) / math.sqrt(3)
+    tails[0] += np.log([[1.0], [slower], [1 + (slower - 1) * 0.2]])
+    pairs_of = list(zip(*tails, strict=True))
     for look, part in enumerate(rule.looks):
         n = round(part * pairs)
-        judged = [v.judge(x[0, :n], x[1, :n], rule, look=look, stages=3).verdict for x in stages.values()]
+        judged = [v.judge(x[:n], same[: n // 4], rule, look=look, stages=3).verdict for x, same in pairs_of]
         answer = v.together(judged)
         if answer != v.INCONCLUSIVE:
             return answer
@@ -165,10 +163,10 @@ def gate(rng: np.random.Generator, rule: v.Rule, slower: float, sigma: float, pa
 
 def test_the_rule_alarms_rarely_and_catches_five_percent() -> None:
     rng, rule = np.random.default_rng(6), v.Rule()
-    same = [gate(rng, rule, 1.0, 0.04, 90) for _ in range(100)]
-    planted = [gate(rng, rule, 1.05, 0.04, 90) for _ in range(100)]
-    assert same.count(v.REGRESS) == 0 and same.count(v.INCONCLUSIVE) <= 10
-    assert planted.count(v.REGRESS) >= 90 and planted.count(v.PASS) <= 3
+    same = [gate(rng, rule, 1.0, 0.04, 90) for _ in range(60)]
+    planted = [gate(rng, rule, 1.05, 0.04, 90) for _ in range(60)]
+    assert same.count(v.REGRESS) == 0 and same.count(v.INCONCLUSIVE) <= 6
+    assert planted.count(v.REGRESS) >= 54 and planted.count(v.PASS) <= 2
 
 
 def test_looking_often_does_not_inflate_alarms_at_the_margin() -> None:
@@ -188,10 +186,10 @@ def test_looking_often_does_not_inflate_alarms_at_the_margin() -> None:
 
 def test_the_noise_floor_is_what_equals_show() -> None:
     rng = np.random.default_rng(8)
-    shown = [abs(np.expm1(np.median(rng.normal(0, 0.03 * math.sqrt(2), 40)))) for _ in range(400)]
-    floors = [v.noise_floor(*np.exp(rng.normal(0, 0.03, (2, 40))), seed=i) for i in range(30)]
+    shown = [abs(np.expm1(np.median(rng.normal(0, 0.03, 40)))) for _ in range(400)]
+    floors = [v.noise_floor(rng.normal(0, 0.03, 12), 40, seed=i) for i in range(30)]
     assert np.median(floors) == pytest.approx(np.quantile(shown, 0.95), rel=0.25)
-    assert v.noise_floor([1.0], [1.0]) == math.inf
+    assert v.noise_floor([0.1], 10) == math.inf
 
 
 @pytest.mark.parametrize(
