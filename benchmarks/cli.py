@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "edge_bench.benchmarks.compare_cli:compare",
     "gate": "edge_bench.benchmarks.gate_cli:gate",
     "gate-trial": "edge_bench.benchmarks.gate_cli:gate_trial",
+    "doctor": "edge_bench.benchmarks.doctor_cli:doctor",
     "classify": "edge_runtime.cli:classify",
     "segment": "edge_runtime.archive.cli:segment",
     "listen": "edge_runtime.live.cli:listen",

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,22 @@ def temperature() -> float | None:
     return float(value) / 1000 if value and value.lstrip("-").isdigit() else None
 
 
+def stolen() -> float | None:
+    """Return the seconds in which the host ran something else on this virtual machine's cores, since it started."""
+    fields = (_text("/proc/stat") or "").partition("\n")[0].split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else None
+
+
 def state() -> dict[str, Any]:
-    """Return what changes while measuring: load, frequency, temperature, throttling."""
+    """Return what changes while measuring: load, frequency, temperature, throttling, time that the host took."""
     frequency = _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     return {
         "load": round(os.getloadavg()[0], 2),
         "frequency_mhz": int(frequency) / 1000 if frequency else None,
         "temperature_c": temperature(),
         "throttled": throttled(),
+        "stolen_s": stolen(),
+        "clock_s": round(time.monotonic(), 3),
     }
 
 
@@ -103,4 +112,15 @@ def remarks(context: dict[str, Any]) -> list[str]:
         bits = values.get("throttled")
         if bits and int(bits, 16) & 0xF:
             found.append(f"the board was throttled {when} the run ({bits}): check supply and cooling")
+    sticky = [int(values["throttled"], 16) >> 16 & 0xF if values.get("throttled") else 0 for values in (before, after)]
+    if sticky[1] & ~sticky[0]:
+        reasons = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+        seen = [word for bit, word in enumerate(reasons) if (sticky[1] & ~sticky[0]) >> bit & 1]
+        found.append(f"during the run: {', '.join(seen)}; check supply and cooling")
+    if (after.get("temperature_c") or 0) >= 80:
+        found.append(f"the processor is at {after['temperature_c']:.0f} C: cool it, boards slow down from 80 C")
+    if before.get("stolen_s") is not None and after.get("stolen_s") is not None:
+        share = (after["stolen_s"] - before["stolen_s"]) / max(after["clock_s"] - before["clock_s"], 1e-3)
+        if share > 0.02:
+            found.append(f"the host took {100 * share:.0f} % of a core away during the run: measure at another time")
     return found

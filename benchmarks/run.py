@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from edge_runtime import EdgeBenchError, errors
 from edge_runtime.bundle import Bundle, read
 
 from . import context, sound
+from .statistics import median_interval, outliers
 
 SCHEMA = "edge-bench/run/1"
 STAGES = ("frontend", "model", "total")
@@ -36,7 +38,11 @@ class RunOptions:
     budget_s : float
         Seconds for the steady part, at most.
     warm_s : float
-        Of which warm-up.
+        Of which warm-up, at least; it goes on until the times have settled.
+    precision : float, optional
+        Sampling ends early once every median is known to +- this part of it (0.01: 1 %), at 95 %.
+    idle_s, idle_calls : float, int
+        Calls after a pause of so many seconds: what an application that classifies now and then sees.
     cold : int
         Fresh processes for the cold calls of each clip length; the median is reported.
     sandbox : bool
@@ -47,6 +53,9 @@ class RunOptions:
     rounds: int = 1000
     budget_s: float = 10.0
     warm_s: float = 0.5
+    precision: float | None = None
+    idle_s: float = 0.1
+    idle_calls: int = 5
     cold: int = 3
     backend: str = "auto"
     threads: int = 1
@@ -95,32 +104,40 @@ def run(
         measured = _ask(
             {
                 **request, "task": "steady", "clips": options.clips, "rounds": options.rounds,
-                "budget_s": options.budget_s, "warm_s": options.warm_s,
+                "budget_s": options.budget_s, "warm_s": options.warm_s, "precision": options.precision,
+                "idle_s": options.idle_s, "idle_calls": options.idle_calls,
             },
             options.threads,
         )  # fmt: skip
     about["after"] = context.state()
     about["remarks"] = context.remarks(about)
+    about["trust"] = "doubtful" if about["remarks"] else "good"
+    sampling = {**measured["sampling"], "precision": options.precision}
+    about["remarks"] += _sampling_remarks(sampling, options)
     if measured["backend"] == "numpy" and options.backend == "auto":
         about["remarks"].append("no TFLite interpreter works here, so numpy ran the network: some 20 times slower")
     if options.sandbox:
         about["remarks"].append("sandbox: times include the way to its process, memory is without it")
     clips = []
-    for clip_s, samples in zip(options.clips, measured["clips"], strict=True):
+    for clip_s, samples, idle in zip(options.clips, measured["clips"], measured["idle"], strict=True):
         stages: dict[str, Any] = {}
         for stage in STAGES:
             colds = [c["cold"][stage] for c in cold[clip_s]]
             if not samples[stage]:
                 raise EdgeBenchError(f"no sample within {options.budget_s:g} s: give a larger --budget")
+            known = median_interval(samples[stage])
             stages[stage] = {
                 **percentiles(samples[stage]),
+                "interval": [round(x, 3) if math.isfinite(x) else None for x in (known.low, known.high)],
                 "cold": round(float(np.median(colds)), 2),
+                "outliers": int(outliers(samples[stage]).sum()),
                 "samples": [round(v, 3) for v in samples[stage]],
             }
         clips.append(
             {
                 "clip_s": clip_s,
                 "stages": stages,
+                "after_idle": round(float(np.median(idle)), 2) if idle else None,
                 "real_time_factor": round(stages["total"]["p50"] / (clip_s * 1e6), 8),
             }
         )
@@ -144,8 +161,26 @@ def run(
             "import": round(float(np.median([c["import"] for c in longest])), 1),
             "load": round(float(np.median([c["load"] for c in longest])), 1),
         },
+        "sampling": sampling,
         "options": {"rounds": options.rounds, "budget_s": options.budget_s, "cold_processes": options.cold},
     }
+
+
+def _sampling_remarks(sampling: dict[str, Any], options: RunOptions) -> list[str]:
+    """Return what was not reached, with the remedy."""
+    found = []
+    if not sampling["settled"]:
+        found.append(
+            f"the times had not settled after {sampling['warm_up_s']:.1f} s of warm-up: stop other work, or give a "
+            "larger --budget"
+        )
+    if options.precision and sampling["ended"] != "precision":
+        more = "--rounds" if sampling["ended"] == "rounds" else "--budget"
+        found.append(
+            f"the precision of {100 * options.precision:g} % was not reached in {sampling['rounds']} rounds: give a "
+            f"larger {more}, or a quieter machine"
+        )
+    return found
 
 
 def _memory(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,11 +16,25 @@ def _clips(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
         raise click.BadParameter(f"{value!r} is not a list of seconds such as 0.5,1,2") from None
 
 
+def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        precision = float(value.removesuffix("%")) / 100
+    except ValueError:
+        precision = 0.0
+    if not 0.0005 <= precision <= 0.5:
+        raise click.BadParameter(f"{value!r} is not a percentage from 0.05 to 50, such as 1%")
+    return precision
+
+
 @click.command()
 @click.argument("bundle", default="swishnet-slim-int8")
 @click.option("--clips", default="0.5,1,2", show_default=True, callback=_clips, help="Clip lengths in seconds.")
-@click.option("--rounds", default=1000, show_default=True, type=click.IntRange(10), help="Samples, at most.")
+@click.option("--rounds", type=click.IntRange(10), help="Samples, at most: 1000, or 100,000 with --precision.")
 @click.option("--budget", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, at most.")
+@click.option("--precision", callback=_precision, metavar="PERCENT",
+              help="Stop once every median is known to +- this, such as 1% (or the budget ends).")  # fmt: skip
 @click.option("--cold", default=3, show_default=True, type=click.IntRange(1), help="Fresh processes for cold calls.")
 @click.option("--backend", default="auto", show_default=True, help="auto, litert, tflite-runtime, tf.lite or numpy.")
 @click.option("--sandbox", is_flag=True, help="Run the network in a process with limits: for a file from a stranger.")
@@ -28,26 +42,28 @@ def _clips(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
 def run(
-    bundle: str, clips: tuple[float, ...], rounds: int, budget: float, cold: int, backend: str, threads: int,
-    delegate: str | None, sandbox: bool, json_file: str | None,
+    bundle: str, clips: tuple[float, ...], rounds: int | None, budget: float, precision: float | None, cold: int,
+    backend: str, threads: int, delegate: str | None, sandbox: bool, json_file: str | None,
 ) -> None:  # fmt: skip
     """Benchmark BUNDLE (a path or a shipped name) on this machine.
 
     Times the front end (samples to features), the model (features to probabilities: quantise, set, invoke, get) and
-    both together, each by itself, for every clip length, in a fresh process, on sound made at run time. "cold" is the
-    first call of a fresh process. Memory: RSS is what the process holds, PSS shares common pages among processes.
+    both together, each by itself, for every clip length, in a fresh process, on sound made at run time. "+-" is how
+    well the median is known (95 %), "cold" the first call of a fresh process, "after idle" the first after a pause.
+    Memory: RSS is what the process holds, PSS shares common pages among processes.
 
     \b
     Example:
       edge-bench run
       edge-bench run swishnet-wide-int8 --json wide.json
+      edge-bench run --precision 1% --budget 60
     """
     from .run import RunOptions
     from .run import run as measure
 
     options = RunOptions(
-        clips=clips, rounds=rounds, budget_s=budget, cold=cold, backend=backend, threads=threads, delegate=delegate,
-        sandbox=sandbox,
+        clips=clips, rounds=rounds or (100_000 if precision else 1000), budget_s=budget, precision=precision, cold=cold,
+        backend=backend, threads=threads, delegate=delegate, sandbox=sandbox,
     )
     result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
     if json_file != "-":
@@ -56,6 +72,12 @@ def run(
         write_json(json_file, result)
         if json_file != "-":
             click.echo(f"\nraw samples: {json_file}")
+
+
+def _around(times: dict[str, Any]) -> str:
+    """Return how well a median is known, in percent."""
+    low, high = times["interval"]
+    return "?" if low is None or high is None else f"{50 * (high - low) / times['p50']:.1f} %"
 
 
 def render(result: dict[str, Any]) -> str:
@@ -69,7 +91,9 @@ def render(result: dict[str, Any]) -> str:
         for stage, label in (("frontend", "front end"), ("model", "model"), ("total", "total")):
             t = clip["stages"][stage]
             rows.append(
-                [f"{clip['clip_s']:g} s  {label}", *(micro(t[k]) for k in ("p50", "p90", "p99", "cold")),
+                [f"{clip['clip_s']:g} s  {label}", micro(t["p50"]), _around(t),
+                 *(micro(t[k]) for k in ("p90", "p99", "cold")),
+                 micro(clip["after_idle"]) if stage == "total" and clip["after_idle"] else "",
                  f"{1 / clip['real_time_factor']:,.0f} x" if stage == "total" else ""]
             )  # fmt: skip
     mib = 1 << 20
@@ -91,7 +115,7 @@ def render(result: dict[str, Any]) -> str:
         f"{machine['board'] or machine['cpu']}, {machine['cores']} core(s), {machine['architecture']}{governor}, "
         f"load {about['before']['load']}{heat}; Python {about['python']}, numpy {about['numpy']}",
         "",
-        table(["clip", "p50", "p90", "p99", "cold", "real time"], rows),
+        table(["clip", "p50", "+-", "p90", "p99", "cold", "after idle", "real time"], rows),
         "",
         "memory, RSS (PSS) in MiB: "
         + ", ".join(f"{label} {both(k)}" for k, label in (
@@ -99,5 +123,7 @@ def render(result: dict[str, Any]) -> str:
         )),
         f"start: import {micro(result['start']['import'])}, load {micro(result['start']['load'])}",
     ]  # fmt: skip
+    s = result["sampling"]
+    lines.append(f"{s['rounds']} rounds after {s['warm_up_s']:.1f} s of warm-up, ended by {s['ended']}")
     lines += [f"note: {remark}" for remark in about["remarks"]]
     return "\n".join(lines)

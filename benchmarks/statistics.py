@@ -253,16 +253,10 @@ def enough(samples: ArrayLike, precision: float, *, level: float = 0.95) -> bool
     return median_interval(samples, level=level).precision <= precision
 
 
-def steady_from(samples: ArrayLike, *, block: int = 20, tolerance: float = 0.02) -> int:
-    """Return the index from which a series is steady, its length if it never is.
-
-    Steady is the first block whose median is within `tolerance` of the median of all that follow it, as are the next
-    two: a warm-up ends when what comes is like what stays.
-    """
+def settled(samples: ArrayLike, *, block: int = 20, tolerance: float = 0.05) -> bool:
+    """Return whether a warm-up may end: the last two blocks of a series have medians within `tolerance`."""
     x = np.asarray(samples, np.float64)
-    medians = [float(np.median(x[i : i + block])) for i in range(0, len(x) - block + 1, block)]
-    for i in range(len(medians) - 2):
-        rest = float(np.median(x[i * block :]))
-        if all(abs(m / rest - 1) <= tolerance for m in medians[i : i + 3]):
-            return i * block
-    return len(x)
+    if len(x) < 2 * block:
+        return False
+    before, last = float(np.median(x[-2 * block : -block])), float(np.median(x[-block:]))
+    return abs(last / before - 1) <= tolerance

@@ -58,7 +58,8 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
     """Return samples (us) of every stage and clip length, taken in turn after a warm-up.
 
     Each round visits the clip lengths in a new random order, and the stages of a clip one after the other, so that
-    a disturbance hits all alike.
+    a disturbance hits all alike. The warm-up lasts `warm_s` and until the times have settled, but no longer than a
+    third of the budget; sampling ends with `precision` reached everywhere, the budget, or the rounds.
     """
     import gc
     import random
@@ -66,6 +67,8 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from edge_runtime import Classifier
+
+    from .statistics import enough, settled
 
     sound = np.load(request["sound"], allow_pickle=False)
     makers = [
@@ -82,34 +85,64 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
     clock = time.perf_counter_ns
     overhead = min(-clock() + clock() for _ in range(1000))
     samples: list[dict[str, list[float]]] = [{"frontend": [], "model": [], "total": []} for _ in makers]
+    warming: list[list[float]] = [[] for _ in makers]
     order = list(range(len(makers)))
     rng = random.Random(0)
+
+    def measure(i: int) -> tuple[float, float, float]:
+        classifier = makers[i]
+        # another stretch of sound each time, as an application would have
+        at = rng.randrange(len(sound) - classifier.samples + 1)
+        x = sound[at : at + classifier.samples]
+        t0 = clock()
+        features = classifier.front_end(x)
+        t1 = clock()
+        classifier.probabilities(features)
+        t2 = clock()
+        classifier.probabilities(classifier.front_end(x))
+        t3 = clock()
+        return tuple((ns - overhead) / 1e3 for ns in (t1 - t0, t2 - t1, t3 - t2))  # type: ignore[return-value]
+
     gc.disable()
     began = clock()
-    warm_until, stop_at = began + int(request["warm_s"] * 1e9), began + int(request["budget_s"] * 1e9)
-    rounds = 0
-    while rounds < request["rounds"] and clock() < stop_at:
+    stop_at = began + int(request["budget_s"] * 1e9)
+    warm_until, warm_most = began + int(request["warm_s"] * 1e9), began + int(request["budget_s"] * 1e9 / 3)
+    steady_now = False
+    while clock() < warm_most and not (steady_now and clock() >= warm_until):
         rng.shuffle(order)
-        warm = clock() < warm_until
         for i in order:
-            classifier = makers[i]
-            # another stretch of sound each time, as an application would have
-            at = rng.randrange(len(sound) - classifier.samples + 1)
-            x = sound[at : at + classifier.samples]
-            t0 = clock()
-            features = classifier.front_end(x)
-            t1 = clock()
-            classifier.probabilities(features)
-            t2 = clock()
-            classifier.probabilities(classifier.front_end(x))
-            t3 = clock()
-            if not warm:
-                for stage, ns in (("frontend", t1 - t0), ("model", t2 - t1), ("total", t3 - t2)):
-                    samples[i][stage].append((ns - overhead) / 1e3)
-        rounds += not warm
+            warming[i].append(measure(i)[2])
+        steady_now = all(settled(times) for times in warming)
+    warmed = clock()
+    rounds, next_check, ended = 0, 50, "rounds"
+    while rounds < request["rounds"]:
+        if clock() >= stop_at:
+            ended = "budget"
+            break
+        rng.shuffle(order)
+        for i in order:
+            for stage, us in zip(samples[i], measure(i), strict=True):
+                samples[i][stage].append(us)
+        rounds += 1
+        if request["precision"] and rounds == next_check:
+            # looked at ever more rarely: a look costs time, and many looks stop at lucky moments
+            next_check = rounds * 5 // 4
+            if all(enough(x, request["precision"]) for stages in samples for x in stages.values()):
+                ended = "precision"
+                break
+    idle: list[list[float]] = [[] for _ in makers]
+    for i in order * request["idle_calls"]:
+        time.sleep(request["idle_s"])
+        frontend, model, _ = measure(i)
+        idle[i].append(frontend + model)
     nodes = makers[-1].session.nodes()
     return {
         "clips": samples,
+        "idle": idle,
+        "sampling": {
+            "ended": ended, "rounds": rounds, "warm_up_s": round((warmed - began) / 1e9, 3), "settled": steady_now,
+            "warm_up_rounds": len(warming[0]),
+        },
         "clock_overhead_ns": overhead,
         "backend": makers[-1].session.backend,
         "backend_version": makers[-1].session.version,

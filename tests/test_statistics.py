@@ -123,14 +123,12 @@ def test_outliers_are_flagged_and_only_they() -> None:
     assert s.outliers([5.0] * 10 + [50.0]).sum() == 1
 
 
-def test_enough_and_steady() -> None:
+def test_enough_and_settled() -> None:
     rng = np.random.default_rng(4)
     x = 100 * rng.lognormal(0, 0.05, 2000)
     assert s.enough(x, 0.01) and not s.enough(x[:30], 0.001) and not s.enough(x[:3], 0.5)
-    warm = np.concatenate([np.linspace(300, 100, 100), x[:900]])
-    assert 60 <= s.steady_from(warm) <= 120
-    assert s.steady_from(x) == 0
-    assert s.steady_from(np.geomspace(1, 1000, 400)) == 400
+    warm = np.concatenate([np.geomspace(300, 100, 100), x[:900]])
+    assert not s.settled(warm[:30]) and not s.settled(warm[:80]) and s.settled(warm[:400]) and s.settled(x)
 
 
 def test_unpaired_ratio_covers_and_rejects_nonsense() -> None:
