@@ -123,7 +123,14 @@ class Bundle:
         return self.front_end.frames(round(clip_s * self.front_end.sample_rate))
 
     def padded_frames(self, frames: int) -> int:
-        """Return the length of the network's input for a clip of `frames` frames: the rest is mean frames."""
+        """Return the length of the network's input for a clip of `frames` frames: the rest is mean frames.
+
+        A network that says in ``frames`` which lengths it takes (at least ``least``, and whole ``step`` more) gets the
+        longest that the clip fills, its oldest frames dropped; 0 as a step means one length.
+        """
+        if "frames" in self.info:
+            least, step = (int(self.info["frames"][key]) for key in ("least", "step"))
+            return least + (max(0, frames - least) // step * step if step else 0)
         more = max(0, -((self.receptive_field - frames) // self.stride))
         return self.receptive_field + self.stride * more
 
@@ -320,6 +327,7 @@ def _info(parts: Mapping[str, bytes], what: str) -> dict[str, Any]:
         raise BundleError(f"{what}: bundle.json must name its classes, each once")
     if not (0 < info["stride"] <= info["receptive_field"] <= 1 << 16):
         raise BundleError(f"{what}: stride and receptive field make no sense")
+    _check_lengths(info, what)
     missing = sorted({field.name for field in fields(FrontEndConfig)} - set(info["front_end"]))
     if missing:
         raise BundleError(f"{what}: the front end's {missing[0]} is missing")
@@ -328,6 +336,13 @@ def _info(parts: Mapping[str, bytes], what: str) -> dict[str, Any]:
     except ConfigError as error:
         raise BundleError(f"{what}: {error}") from None
     return info
+
+
+def _check_lengths(info: Mapping[str, Any], what: str) -> None:
+    lengths = info.get("frames", {"least": 1, "step": 1})
+    good = isinstance(lengths, dict) and all(type(lengths.get(key)) is int for key in ("least", "step"))
+    if not good or not (0 < lengths["least"] <= 1 << 16 and 0 <= lengths["step"] <= 1 << 16):
+        raise BundleError(f"{what}: frames must hold whole numbers least and step, not {lengths!r}")
 
 
 def _golden(parts: Mapping[str, bytes], what: str) -> tuple[Golden, ...]:

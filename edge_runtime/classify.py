@@ -47,12 +47,17 @@ def padded(clips: Float32, frames: int) -> Float32:
     return np.pad(clips, ((0, 0), (frames - clips.shape[1], 0), (0, 0)))
 
 
+def fitted(clips: Float32, frames: int) -> Float32:
+    """Return clips (n, any, features) with `frames` frames: behind zeros, or without their oldest frames."""
+    return padded(clips, frames) if clips.shape[1] < frames else clips[:, clips.shape[1] - frames :]
+
+
 def predict(bundle: Bundle, clips: Float32, *, backend: str = "auto", sandbox: bool = False) -> Float32:
     """Return a bundle's probabilities for normalised clips of one length, shape (clips, classes)."""
     session = open_session(
         bundle.flatbuffer, sandbox=sandbox, frames=bundle.padded_frames(clips.shape[1]), backend=backend
     )
-    x = padded(clips, session.input_shape[2])
+    x = fitted(clips, session.input_shape[2])
     q = quantise(x, *session.input_quantization, session.input_dtype)
     raw = np.concatenate([session.run(clip[None, None]) for clip in q])
     return dequantise(raw, *session.output_quantization)
@@ -135,6 +140,7 @@ class Classifier:
             threads=threads,
             delegate=delegate,
         )
+        self.drops_oldest = self.session.input_shape[2] < self.frames
         self.front_end = FrontEnd(config)
         scale, zero_point = self.session.input_quantization
         self._padding = quantise(np.zeros(1, np.float32), scale, zero_point, self.session.input_dtype)[0]
@@ -173,6 +179,8 @@ class Classifier:
         The array is re-used by the next call.
         """
         scale, zero_point = self.session.input_quantization
+        if self.drops_oldest and features.ndim == 2:
+            features = features[max(0, len(features) - self._input.shape[2]) :]
         room = self._input.shape[2] - len(features)
         if features.ndim != 2 or room < 0 or features.shape[1] != self._input.shape[3]:
             raise ConfigError(

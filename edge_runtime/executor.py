@@ -36,6 +36,7 @@ OPERATORS: dict[str, Callable[[Node], Kernel]] = {
     "SPLIT": kernels.split,
     "STRIDED_SLICE": kernels.strided_slice,
     "TANH": kernels.tanh,
+    "TRANSPOSE": kernels.transpose,
 }
 
 # what numpy and Python raise when the operators of a foreign graph do not fit each other

@@ -303,6 +303,12 @@ def reshape(node: Node) -> Kernel:
     return lambda x, shape: x.reshape(tuple(shape))
 
 
+def transpose(node: Node) -> Kernel:
+    """TRANSPOSE by the permutation that is its second input."""
+    node.input(1)
+    return lambda x, order: x.transpose(tuple(order))
+
+
 def pad(node: Node) -> Kernel:
     """PAD with the number that stands for 0."""
     zero = node.zero(node.outputs[0]) if node.quantized() else 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import shapes
 from .errors import BundleError
 
 MAGIC = b"TFL3"
@@ -264,7 +265,9 @@ def _within(index: int, count: int, what: str) -> int:
 
 
 def _subgraph(table: _Table, codes: list[str], buffers: list[memoryview]) -> Subgraph:
-    tensors = tuple(_tensor(i, t, buffers) for i, t in enumerate(table.tables(0)))
+    entries = table.tables(0)
+    tensors = tuple(_tensor(i, t, buffers) for i, t in enumerate(entries))
+    is_open = {i for i, t in enumerate(entries) if -1 in t.numbers(7, "i")}
     operators = []
     for entry in table.tables(3):
         name = codes[_within(int(entry.number(0, "I")), len(codes), "operator code")]
@@ -283,15 +286,48 @@ def _subgraph(table: _Table, codes: list[str], buffers: list[memoryview]) -> Sub
         _within(index, len(tensors), "graph's tensor")
     if not inputs or not outputs:
         raise BundleError("a subgraph has no input or no output")
+    if is_open - set(inputs):
+        tensors = _close(tensors, is_open - set(inputs), operators)
     return Subgraph(table.text(4), tensors, inputs, outputs, tuple(operators))
+
+
+def _close(tensors: tuple[Tensor, ...], is_open: set[int], operators: list[Operator]) -> tuple[Tensor, ...]:
+    """Give tensors of open shape the one that they have with the graph's own input; see `shapes`."""
+    found = list(tensors)
+    for operator in operators:
+        wanted = is_open.intersection(operator.outputs)
+        if not wanted:
+            continue
+        sources = [found[i] for i in operator.inputs if i >= 0]
+        axis = None
+        if operator.name == "SPLIT" and sources and sources[0].dtype == "int32" and sources[0].data is not None:
+            axis = int(struct.unpack_from("<i", sources[0].data)[0])
+        try:
+            made = shapes.output_shapes(
+                operator.name, operator.options, [t.shape for t in sources], axis, len(operator.outputs)
+            )
+        except (LookupError, ValueError, ArithmeticError) as error:
+            raise BundleError(f"operator {operator.name} does not fit its inputs: {error}") from None
+        for index, shape in zip(operator.outputs, made or (), strict=False):
+            if index in wanted:
+                _check_shape(index, shape, found[index].dtype)
+                found[index] = replace(found[index], shape=shape)
+    return tuple(found)
+
+
+_SIZES = dict(TYPES.values())
+
+
+def _check_shape(index: int, shape: tuple[int, ...], dtype: str) -> None:
+    if any(n < 0 for n in shape) or len(shape) > 8 or math.prod(shape) * _SIZES.get(dtype, 1) > LARGEST_TENSOR:
+        raise BundleError(f"tensor {index} has shape {shape}")
 
 
 def _tensor(index: int, table: _Table, buffers: list[memoryview]) -> Tensor:
     shape = tuple(int(n) for n in table.numbers(0, "i"))
     kind = table.number(1, "b")
     dtype, size = TYPES.get(kind, (f"type{kind}", 1))
-    if any(n < 0 for n in shape) or len(shape) > 8 or math.prod(shape) * size > LARGEST_TENSOR:
-        raise BundleError(f"tensor {index} has shape {shape}")
+    _check_shape(index, shape, dtype)
     buffer = _within(int(table.number(2, "I")), len(buffers), f"buffer of tensor {index}:")
     data = buffers[buffer] if len(buffers[buffer]) else None
     if data is not None and dtype != "int4" and kind in TYPES and len(data) != math.prod(shape) * size:

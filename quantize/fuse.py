@@ -1,13 +1,15 @@
-"""SwishNet with each block's parallel branches and gate halves fused into one convolution: an exact rewrite.
+"""SwishNet's weights in the form that is deployed: parallel branches fused into one convolution, block by block.
 
 A k3 convolution is a k6 one whose first three taps are zero, and depthwise times pointwise multiplies out to a full
-convolution. Channels are ordered so that all sigmoids of a block come first and all tanhs follow: one split serves
-both gates. The network computes the same numbers with fewer operators, and at this size the number of
-operators is what costs.
+convolution: a fused block is one convolution, and at this size the number of operators is what costs time. What it
+costs is bytes, the zeros and the products: a block that is left in parts (`Parts`) is smaller and takes more operators.
+
+Channels of a fused block are ordered so that all sigmoids come first and all tanhs follow: one split serves both gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import keras
@@ -20,62 +22,87 @@ Float32 = NDArray[np.float32]
 
 STRIDES = (1, 1, 1, 3, 2, 2, 2, 2)
 RATES = (1, 1, 1, 1, 3, 6, 12, 24)  # frames between two inputs of the block in the strided form
+PAIRS = ("b1", "b2", "b3")  # the blocks with two branches
 
 
 @dataclass(frozen=True)
-class FusedSwishNet:
-    """Weights of the fused network.
+class Fused:
+    """A block as one convolution: (taps, channels in, channels out) and (channels out,)."""
+
+    kernel: Float32
+    bias: Float32
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A block as its k3 convolution beside its k6 depthwise (taps, channels in) and pointwise (in, out) one."""
+
+    kernel: Float32
+    bias: Float32
+    depthwise: Float32
+    pointwise: Float32
+    pointwise_bias: Float32
+
+
+@dataclass(frozen=True)
+class SwishNetWeights:
+    """Weights in the form that is deployed.
 
     Attributes
     ----------
-    kernels, biases : tuple of np.ndarray
-        Of blocks 1 to 8: (taps, channels in, channels out) with 6 taps for the first three and 3 for the others, and
-        (channels out,).
-    hidden, hidden_bias, logits, logits_bias : np.ndarray
-        The head.
+    blocks : tuple of Fused or Parts
+        Blocks 1 to 8; the first three have 6 taps, the others 3.
+    hidden, logits : Fused
+        The head, as convolutions of one tap.
     """
 
-    kernels: tuple[Float32, ...]
-    biases: tuple[Float32, ...]
-    hidden: Float32
-    hidden_bias: Float32
-    logits: Float32
-    logits_bias: Float32
+    blocks: tuple[Fused | Parts, ...]
+    hidden: Fused
+    logits: Fused
 
     @property
     def parameters(self) -> int:
-        """Weights that the fused form stores."""
-        head = (self.hidden, self.hidden_bias, self.logits, self.logits_bias)
-        return sum(a.size for a in (*self.kernels, *self.biases, *head))
+        """Weights that this form stores."""
+        return sum(a.size for part in (*self.blocks, self.hidden, self.logits) for a in vars(part).values())
 
 
-def fuse(model: keras.Model) -> FusedSwishNet:
-    """Return the fused weights of a SwishNet.
+def fuse(model: keras.Model, *, in_parts: Collection[str] = ()) -> SwishNetWeights:
+    """Return the deployed weights of a SwishNet.
+
+    Parameters
+    ----------
+    in_parts : collection of {'b1', 'b2', 'b3'}
+        Blocks that are not fused.
 
     Raises
     ------
     ConfigError
-        If the model is not one.
+        If the model is not a SwishNet, or a block of that name cannot be left in parts.
     """
+    if unknown := set(in_parts) - set(PAIRS):
+        raise ConfigError(f"block {min(unknown)!r} has no two branches; those of a SwishNet are {', '.join(PAIRS)}")
     try:
-        kernels, biases = [], []
-        for name in ("b1", "b2", "b3"):
-            conv, conv_bias = model.get_layer(f"{name}_conv").get_weights()
-            depth, point, sep_bias = model.get_layer(f"{name}_sep").get_weights()
-            half = conv.shape[2] // 2
-            wide = np.concatenate([np.zeros_like(conv), conv])
-            sep = depth[:, :, 0, None] * point[0]
-            kernels.append(_interleave(wide, sep, half))
-            biases.append(_interleave(conv_bias, sep_bias, half))
-        for name in ("b4", "b5", "b6", "b7", "b8"):
-            conv, conv_bias = model.get_layer(f"{name}_conv").get_weights()
-            kernels.append(conv)
-            biases.append(conv_bias)
-        hidden, hidden_bias = model.get_layer("hidden").get_weights()
-        logits, logits_bias = model.get_layer("logits").get_weights()
+        blocks = [_pair(model, name, name in in_parts) for name in PAIRS]
+        blocks += [_plain(model, f"{name}_conv") for name in ("b4", "b5", "b6", "b7", "b8")]
+        return SwishNetWeights(tuple(blocks), _plain(model, "hidden"), _plain(model, "logits"))
     except ValueError as error:
         raise ConfigError(f"model {model.name!r} is not a SwishNet: {error}") from None
-    return FusedSwishNet(tuple(kernels), tuple(biases), hidden, hidden_bias, logits, logits_bias)
+
+
+def _plain(model: keras.Model, name: str) -> Fused:
+    kernel, bias = model.get_layer(name).get_weights()
+    return Fused(kernel if len(kernel.shape) == 3 else kernel[None], bias)
+
+
+def _pair(model: keras.Model, name: str, in_parts: bool) -> Fused | Parts:
+    conv, conv_bias = model.get_layer(f"{name}_conv").get_weights()
+    depth, point, sep_bias = model.get_layer(f"{name}_sep").get_weights()
+    if in_parts:
+        return Parts(conv, conv_bias, depth[:, :, 0], point[0], sep_bias)
+    half = conv.shape[2] // 2
+    wide = np.concatenate([np.zeros_like(conv), conv])
+    sep = depth[:, :, :1] * point
+    return Fused(_interleave(wide, sep, half), _interleave(conv_bias, sep_bias, half))
 
 
 def _interleave(a: Float32, b: Float32, half: int) -> Float32:

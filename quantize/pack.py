@@ -69,9 +69,10 @@ def strip(model: Any) -> None:
     contents = {b"": 0}  # by convention buffer 0 is empty and stands for "no data"
     uses = Counter(operator.opcodeIndex for graph in model.subgraphs for operator in graph.operators)
     codes = sorted(uses, key=lambda index: (-uses[index], index))  # number 0, the default, takes no space
-    for operator in (operator for graph in model.subgraphs for operator in graph.operators):
+    # graphs may share what they hold, and nothing may be renumbered twice
+    for operator in {id(operator): operator for graph in model.subgraphs for operator in graph.operators}.values():
         operator.opcodeIndex = codes.index(operator.opcodeIndex)
-    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+    for tensor in {id(tensor): tensor for graph in model.subgraphs for tensor in graph.tensors}.values():
         tensor.buffer = contents.setdefault(_content(model, tensor), len(contents))
         tensor.name, tensor.hasRank = None, False
         if tensor.shape is not None and len(tensor.shape) == 0:
