@@ -7,6 +7,7 @@ SwishNet has forms of its own (`fuse`). Any other network is taken as Keras runs
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
 from edge_bench.train.models.swishnet import RECEPTIVE_FIELD, STRIDE
-from edge_runtime import BundleError, ConfigError, EdgeBenchError
+from edge_runtime import BundleError, ConfigError, EdgeBenchError, tflite
 from edge_runtime.interpreter import Session
 
 from .fuse import PAIRS, fuse
 from .graph import clip_function
 from .objects import operator_name, unpack
 from .pack import pack
-from .slices import slices_as_convolutions
+from .slices import is_identity, slices_as_convolutions
 
 DENSE_BLOCK = 512
 OPTIMISE = ("balanced", "latency", "size")
@@ -173,6 +174,18 @@ def features_of(model: keras.Model) -> int:
     raise ConfigError(f"model {model.name!r} takes {shape}, a bundle feeds clips of one sound: (frames, features)")
 
 
+def deployed_parameters(deployed: Deployed) -> int:
+    """Return how many weights a form stores, those of its slices left out."""
+    graph = tflite.read(deployed.convert(None)).subgraphs[0]
+    used: dict[int, int] = {}
+    for operator in graph.operators:
+        if not is_identity(graph, operator):
+            for tensor in (graph.tensors[i] for i in operator.inputs if i >= 0):
+                if tensor.data is not None and tensor.dtype == "float32":
+                    used[tensor.index] = math.prod(tensor.shape)
+    return sum(used.values())
+
+
 def _converted(function: Any, setup: Callable[[Any], None] | None) -> bytes:
     # weights are constants of the function; the second argument only keeps its owner alive
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
@@ -232,7 +245,8 @@ def _leave_reshapes_open(a: bytes, b: bytes) -> bytes:
 
 def _drop_whole_slices(model: Any, graph: Any) -> None:
     """Drop each STRIDED_SLICE that takes all there is."""
-    kept, place = [], {}
+    kept: list[Any] = []
+    place: dict[int, int] = {}
     for operator in graph.operators:
         operator.inputs = np.array([place.get(int(i), int(i)) for i in operator.inputs], np.int32)
         ends = [graph.tensors[int(i)].shape for i in (operator.inputs[0], operator.outputs[0])]

@@ -1,36 +1,80 @@
-"""Quantise a finished training and refuse when it loses too much."""
+"""Quantise a finished training, compare it with Keras on validation, and refuse when it loses too much."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_bench.train import corpus, features, models
-from edge_bench.train.clips import evaluation_clips
-from edge_bench.train.experiment import read_folder
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_bench.train import models
+from edge_bench.train.clips import ClipSet, evaluation_clips
+from edge_bench.train.experiment import Prepared, read_folder
 from edge_bench.train.fit import predict as predict_keras
-from edge_runtime import ConfigError, FrontEndConfig
-from edge_runtime.bundle import write_aside
-from edge_runtime.classify import predict
-from edge_runtime.metrics import evaluate
+from edge_runtime import ConfigError, metrics
+from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.cases import Case
+from edge_runtime.classify import fitted, predict, quantise
+from edge_runtime.crosscheck import crosscheck, to_dict
 
 from . import convert
+from .data import Data, prepared
+from .deploy import Deployed
+from .layers import layer_noise, to_blame
+from .quantiser import INT8
+from .recipes import recipe_of
 
-RECIPES = {"static-int8": "int8", "float32": "float32"}
+CLIP_S = (0.5, 1.0, 2.0)
+LAYER_CLIPS = 60
+LARGE_CALIBRATION = 300  # clips for a network that takes numpy long
+CASE_CLIPS = 8
+KERNELS = ("default", "reference")  # what a user gets, and what it is measured by
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes
+    ----------
+    recipe, ranges, optimise : str
+        See `edge_bench.quantize.recipes` and `edge_bench.quantize.deploy`.
+    max_drop : float
+        Largest loss of class-average F1 in points, at any clip length.
+    qat_epochs : int
+        Epochs of quantisation-aware training; 0 for none.
+    interpreters : bool
+        Whether the bundle is run on every interpreter here.
+    forms : bool
+        Whether the costs of all forms are measured.
+    """
+
+    recipe: str = "static-int8"
+    ranges: str | None = None
+    optimise: str = "balanced"
+    max_drop: float = 0.5
+    qat_epochs: int = 0
+    interpreters: bool = True
+    forms: bool = False
 
 
 def quantize(
     folder: Path,
     corpus_root: Path,
     *,
-    recipe: str = "static-int8",
-    max_drop: float = 0.5,
+    request: Request = Request(),
     out: Path | None = None,
     cache: Path | None = None,
-    clip_s: tuple[float, ...] = (0.5, 1.0, 2.0),
-    progress: Callable[[str, int, int], None] | None = None,
+    clip_s: tuple[float, ...] = CLIP_S,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Convert, compare with Keras on the validation split, and write the bundle if it is good enough.
 
@@ -44,65 +88,140 @@ def quantize(
     ConfigError
         For an unknown recipe or a folder without a finished training.
     """
-    if recipe not in RECIPES:
-        raise ConfigError(f"recipe {recipe!r} is unknown, must be one of {', '.join(RECIPES)}")
-    precision = RECIPES[recipe]
+    recipe = recipe_of(request.recipe, ranges=request.ranges)
     experiment, description = read_folder(folder)
-    config = experiment.front_end
-    plain = FrontEndConfig.from_dict({**config.to_dict(), "mean": [], "scale": []})
+    if request.qat_epochs and recipe.kind is not INT8:
+        raise ConfigError(f"quantisation-aware training is for static-int8, not for {recipe.name}")
     model = models.load(folder / "model.keras")
-    extra = [Path(path) for path in description["corpus"]["extra"]]
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra)
-
-    pool = features.features(
-        data, "train", plain, copies=1, augmentation=experiment.augmentation, seed=experiment.seed,
-        cache=cache, progress=progress,
-    )  # fmt: skip
-    sets = []
-    for seconds in clip_s:
-        clips = evaluation_clips(pool.only(copy=1), config, experiment.classes, seconds)
-        sets.append((clips.x, [pool.recordings[int(i)].name for i in clips.recording]))
-    calibration = convert.sample_clips(sets, experiment.calibration_clips, seed=experiment.seed)
-
-    validation = features.features(data, "validation", plain, cache=cache, progress=progress)
-    name = f"{experiment.model}-{precision}"
+    deployed = convert.deploy(model, optimise=request.optimise)
+    data = prepared(folder, corpus_root, cache=cache, progress=progress)
+    at_most = None if deployed.has_dense else LARGE_CALIBRATION
+    calibration = data.calibration(clip_s, deployed.frames, at_most=at_most) if recipe.kind else None
+    history: tuple[dict[str, float], ...] = ()
+    if request.qat_epochs:
+        assert calibration is not None
+        converted, history = _train(data, deployed, calibration, recipe, folder, request.qat_epochs, say, corpus_root,
+                                    cache, progress)  # fmt: skip
+    else:
+        converted = convert.convert_deployed(deployed, recipe, calibration, progress=progress)
+    name = f"{experiment.model}-{recipe.precision}"
     target = out or folder / f"{name}.tflite"
     training = {
         "experiment": {k: v for k, v in description["experiment"].items() if k != "front_end"},
         "fit": description["fit"],
         "corpus": description["corpus"]["revision"],
         "keras": description["keras"],
+        **({"quantisation_aware": {"epochs": request.qat_epochs, "history": list(history)}} if history else {}),
     }
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as scratch:
-        draft = convert.export(
-            Path(scratch) / target.name, model, name=name, family=experiment.model, precision=precision,
-            front_end=config, classes=experiment.classes, training=training, calibration=calibration,
+        draft = convert.write_bundle(
+            Path(scratch) / target.name, converted, deployed, recipe, name=name, family=experiment.model,
+            parameters=model.count_params(), front_end=experiment.front_end, classes=experiment.classes,
+            training=training, calibration=calibration,
         )  # fmt: skip
-        by_length = {}
-        for seconds in clip_s:
-            clips = evaluation_clips(validation, config, experiment.classes, seconds)
-            exact, quantised = predict_keras(model, clips.x), predict(draft, clips.x)
-            before = evaluate(clips.labels, exact.argmax(axis=1), experiment.classes).macro_f1
-            after = evaluate(clips.labels, quantised.argmax(axis=1), experiment.classes).macro_f1
-            by_length[f"{seconds:g}"] = {
-                "float_macro_f1": before,
-                "int8_macro_f1": after,
-                "drop": 100 * (before - after),
-                "agreement": float((exact.argmax(axis=1) == quantised.argmax(axis=1)).mean()),
-            }
-        good = all(r["drop"] <= max_drop for r in by_length.values())
+        sets = {f"{s:g}": evaluation_clips(data.validation, experiment.front_end, experiment.classes, s)
+                for s in clip_s}  # fmt: skip
+        by_length = {key: _compare(model, draft, clips, experiment.classes) for key, clips in sets.items()}
+        longest = sets[f"{max(clip_s):g}"]
+        layers = []
+        if recipe.kind is INT8:
+            chosen = _spread(longest.x, LAYER_CLIPS)
+            layers = layer_noise(converted.graph, converted.exact, fitted(chosen, deployed.frames))
+        found = _everywhere(draft, sets, say) if request.interpreters else None
+        good = all(r["drop"] <= request.max_drop for r in by_length.values())
         if good:
             with write_aside(target) as aside:
                 aside.write_bytes(Path(draft.path).read_bytes())
+    forms = []
+    if request.forms:
+        from .costs import compare_forms
+
+        say("timing all forms in turn")
+        forms = [cost.to_dict() for cost in compare_forms(model, recipe, calibration)]
     return {
         "schema": "edge-bench/quantize/1",
-        "recipe": recipe,
+        "recipe": recipe.name,
+        "ranges": recipe.ranges if recipe.kind else None,
+        "form": f"{deployed.form}{', one scale a layer' if deployed.one_scale and recipe.kind else ''}",
         **by_length[f"{max(clip_s):g}"],
         "by_length": by_length,
         "bytes": draft.size,
         "model_bytes": len(draft.flatbuffer),
         "sha256": draft.sha256,
-        "max_drop": max_drop,
+        "max_drop": request.max_drop,
         "written": good,
         "out": str(target),
+        "layers": [layer.to_dict() for layer in layers],
+        "to_blame": [layer.number for layer in to_blame(layers)],
+        "interpreters": found,
+        "forms": forms,
+        "quantisation_aware": list(history),
     }
+
+
+def _train(
+    data: Data, deployed: Deployed, calibration: convert.Calibration, recipe: Any, folder: Path, epochs: int, say: Say,
+    corpus_root: Path, cache: Path | None, progress: Progress | None,
+) -> tuple[convert.Converted, tuple[dict[str, float], ...]]:  # fmt: skip
+    from edge_bench.train.experiment import prepare
+
+    from .qat import train
+
+    say(f"quantisation-aware training, {epochs} epochs")
+    ready: Prepared = prepare(data.experiment, corpus_root, extra=data.extra, cache=cache, progress=progress)
+    trained = train(
+        data.experiment, ready, deployed, calibration, recipe, folder / f"qat-{deployed.form.replace(' ', '-')}",
+        epochs=epochs, say=say,
+    )  # fmt: skip
+    return trained.converted, trained.history
+
+
+def _compare(model: keras.Model, draft: Bundle, clips: ClipSet, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the scores of both on one length of clip, the loss and its interval over recordings."""
+    answers = [predict_keras(model, _as_keras(model, clips.x)).argmax(axis=1), predict(draft, clips.x).argmax(axis=1)]
+    before, after = (metrics.evaluate(clips.labels, answer, classes).macro_f1 for answer in answers)
+    return {
+        "float_macro_f1": before,
+        "int8_macro_f1": after,
+        "drop": 100 * (before - after),
+        "drop_interval": paired_interval(clips, answers[0], answers[1], len(classes)),
+        "agreement": float((answers[0] == answers[1]).mean()),
+    }
+
+
+def _as_keras(model: keras.Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(model.input_shape) == 4:  # an image of bands, for one length of clip
+        return fitted(x, int(model.input_shape[2])).transpose(0, 2, 1)[..., None]
+    return x
+
+
+def paired_interval(
+    clips: ClipSet, before: NDArray[np.int64], after: NDArray[np.int64], classes: int, *, samples: int = 1000
+) -> tuple[float, float]:
+    """Return the 95 % interval of the loss of class-average F1 in points, bootstrap over recordings.
+
+    Both answers are resampled alike: recordings that are hard for both do not widen it.
+    """
+    drawn = [
+        metrics.f1_scores(metrics.bootstrap_confusions(clips.labels, answer, clips.groups, classes, samples=samples))
+        for answer in (before, after)
+    ]
+    low, high = metrics.interval(100 * (drawn[0].mean(axis=1) - drawn[1].mean(axis=1)))
+    return low, high
+
+
+def _spread(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return at most `count` clips, evenly taken."""
+    return x[np.unique(np.linspace(0, len(x) - 1, count).astype(int))]
+
+
+def _everywhere(draft: Bundle, sets: dict[str, ClipSet], say: Say) -> dict[str, Any]:
+    """Run validation clips on every interpreter, each in a process of its own."""
+    form, form_number = draft.info["forms"]["clip"]["input"], draft.info["forms"]["clip"]["subgraph"]
+    cases = []
+    for key, clips in sets.items():
+        frames = draft.padded_frames(clips.x.shape[1])
+        x = fitted(_spread(clips.x, CASE_CLIPS), frames)[:, None, None]
+        scale, zero = form.get("scale", 0.0), form.get("zero_point", 0)
+        cases.append(Case(f"clip {key} s", form_number, quantise(x, scale, zero, np.dtype(form["dtype"]))))
+    return to_dict(crosscheck(draft.flatbuffer, cases, kernels=KERNELS, say=say))

@@ -30,6 +30,8 @@ Float32 = NDArray[np.float32]
 
 METHODS = ("min-max", "percentile", "mse")
 GATE_RANGE = (-6.0, 6.0 * 127 / 128)
+# a step of 1/127: with 1/128 one product in 256 lies in the middle of two steps, and interpreters round it differently
+GATED_RANGE = (-128 / 127, 1.0)
 TAIL = 1e-4
 BINS = 2048
 
@@ -93,7 +95,7 @@ def groups(graph: tflite.Subgraph, *, kind: Activations = INT8, input_limit: flo
                 readers[id(group_of[index])].add(operator.name)
         wanted = fixed_range(operator.name, kind)
         if operator.name == "MUL" and {maker.get(i) for i in operator.inputs} == SQUASHING:
-            wanted = fixed_range("TANH", kind)  # a gate's output
+            wanted = GATED_RANGE if kind is INT8 else fixed_range("TANH", kind)
         if wanted is not None:
             group = group_of[operator.outputs[0]]
             if group.fixed not in (None, wanted):
