@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,11 @@ from edge_runtime.inspect import operator_macs
 from edge_runtime.interpreter import Session
 
 from .convert import Calibration, Converted, convert_deployed
-from .deploy import Deployed, deployed_parameters, is_swishnet, plain, swishnet, swishnet_in_parts
+from .deploy import Deployed, is_swishnet, plain, stored_parameters, swishnet, swishnet_in_parts
 from .fuse import PAIRS
 from .recipes import Recipe
+
+FEW = 32  # clips
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,13 @@ def compare_forms(
         forms = swishnet_forms(model, frames=frames)
     else:
         forms = {"plain": plain(model, frames=frames, image=len(model.input_shape) == 4)}
+    if calibration is not None:  # ranges do not change what a form costs
+        calibration = replace(calibration, clips=calibration.clips[:FEW])
     made = {name: convert_deployed(form, recipe, calibration) for name, form in forms.items()}
-    return costs(made, {name: deployed_parameters(form) for name, form in forms.items()}, rounds=rounds)
+    return costs(made, rounds=rounds)
 
 
-def costs(made: Mapping[str, Converted], parameters: Mapping[str, int], *, rounds: int = 300) -> list[Cost]:
+def costs(made: Mapping[str, Converted], *, rounds: int = 300) -> list[Cost]:
     """Return the cost of each flatbuffer."""
     sessions = {name: Session(converted.flatbuffer) for name, converted in made.items()}
     feeds = {
@@ -90,7 +94,7 @@ def costs(made: Mapping[str, Converted], parameters: Mapping[str, int], *, round
             Cost(
                 name, nodes.total, nodes.delegated, nodes.partitions,
                 sum(operator_macs(graph, operator) for operator in graph.operators),
-                parameters[name], len(converted.flatbuffer), float(np.median(times[name])),
+                stored_parameters(converted.exact), len(converted.flatbuffer), float(np.median(times[name])),
             )
         )  # fmt: skip
     return found

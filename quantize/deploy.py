@@ -174,9 +174,9 @@ def features_of(model: keras.Model) -> int:
     raise ConfigError(f"model {model.name!r} takes {shape}, a bundle feeds clips of one sound: (frames, features)")
 
 
-def deployed_parameters(deployed: Deployed) -> int:
-    """Return how many weights a form stores, those of its slices left out."""
-    graph = tflite.read(deployed.convert(None)).subgraphs[0]
+def stored_parameters(exact: bytes) -> int:
+    """Return how many weights a float graph stores, those of its slices left out."""
+    graph = tflite.read(exact).subgraphs[0]
     used: dict[int, int] = {}
     for operator in graph.operators:
         if not is_identity(graph, operator):

@@ -323,16 +323,16 @@ def test_dropout_acts_in_training_only() -> None:
 def test_fused_weights_give_the_same_network(name: str) -> None:
     """The fused kernels, applied naively with dilations, against the Keras layers."""
     fused = fuse(network(name))
-    assert [k.shape[0] for k in fused.kernels] == [6, 6, 6, 3, 3, 3, 3, 3]
-    assert fused.parameters == sum(k.size + b.size for k, b in zip(fused.kernels, fused.biases, strict=True)) + sum(
-        a.size for a in (fused.hidden, fused.hidden_bias, fused.logits, fused.logits_bias)
-    )
+    assert [block.kernel.shape[0] for block in fused.blocks] == [6, 6, 6, 3, 3, 3, 3, 3]
+    parts = (*fused.blocks, fused.hidden, fused.logits)
+    assert fused.parameters == sum(part.kernel.size + part.bias.size for part in parts)
     x = clip(204)[0].astype(np.float64)
 
     def block(y: np.ndarray, number: int) -> np.ndarray:
-        kernel, rate = fused.kernels[number], RATES[number]
+        kernel, rate = fused.blocks[number].kernel, RATES[number]
         reach = (len(kernel) - 1) * rate
-        z = sum(y[k * rate : len(y) - reach + k * rate] @ kernel[k] for k in range(len(kernel))) + fused.biases[number]
+        z = sum(y[k * rate : len(y) - reach + k * rate] @ kernel[k] for k in range(len(kernel)))
+        z = z + fused.blocks[number].bias
         half = z.shape[1] // 2
         return sigmoid(z[:, :half]) * np.tanh(z[:, half:])
 
@@ -349,7 +349,8 @@ def test_fused_weights_give_the_same_network(name: str) -> None:
     skips.append(block(y, 6))
     skips.append(block(skips[2], 7))
     head = np.concatenate([s[-len(skips[3]) :] for s in skips], axis=1)
-    dense = np.maximum(head @ fused.hidden + fused.hidden_bias, 0) @ fused.logits + fused.logits_bias
+    head = np.maximum(head @ fused.hidden.kernel[0] + fused.hidden.bias, 0)
+    dense = head @ fused.logits.kernel[0] + fused.logits.bias
     assert dense.shape == (204 - 107, 3)
     np.testing.assert_allclose(dense[::48], logits(name, x[None].astype(np.float32))[0], atol=1e-5)
 
