@@ -175,13 +175,13 @@ def features_of(model: keras.Model) -> int:
 
 
 def stored_parameters(exact: bytes) -> int:
-    """Return how many weights a float graph stores, those of its slices left out."""
+    """Return how many weights a float graph stores, those of its slices and biases that are all zero left out."""
     graph = tflite.read(exact).subgraphs[0]
     used: dict[int, int] = {}
     for operator in graph.operators:
         if not is_identity(graph, operator):
             for tensor in (graph.tensors[i] for i in operator.inputs if i >= 0):
-                if tensor.data is not None and tensor.dtype == "float32":
+                if tensor.data is not None and tensor.dtype == "float32" and any(bytes(tensor.data)):
                     used[tensor.index] = math.prod(tensor.shape)
     return sum(used.values())
 

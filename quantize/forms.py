@@ -74,6 +74,8 @@ def leave_open(model: Any, graph: Any) -> None:
             operator.builtinOptions, operator.builtinOptionsType = None, schema.BuiltinOptions.NONE
         for index in (int(i) for i in operator.outputs):
             tensor = graph.tensors[index]
+            if name == "DEQUANTIZE":  # of a constant
+                continue
             if index not in ends and len(tensor.shape) == 4:
                 tensor.shapeSignature = np.array([*tensor.shape[:2], -1, tensor.shape[3]], np.int32)
                 tensor.shape = np.array([*tensor.shape[:2], 1, tensor.shape[3]], np.int32)

@@ -51,11 +51,11 @@ class Activations:
 
         int8 as ``tf.quantization.fake_quant_with_min_max_vars`` has them; int16 is symmetric.
         """
-        low, high = min(wanted[0], 0.0), max(wanted[1], 0.0)
+        low, high = (float(np.float32(n)) for n in (min(wanted[0], 0.0), max(wanted[1], 0.0)))
         if high - low < 1e-6:
             low, high = -1.0, 1.0  # nothing was ever there
         if self.name == "int16":
-            return np.float32(max(-low, high) / self.high), 0
+            return np.float32(max(low / self.low, high / self.high)), 0
         scale = np.float32(high - low) / np.float32(self.high - self.low)
         return scale, int(np.clip(np.floor(self.low - low / scale + 0.5), self.low, self.high))
 

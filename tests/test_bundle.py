@@ -327,7 +327,7 @@ def test_conversion_refuses_what_it_cannot_do(slim: Any) -> None:
         with pytest.raises(ConfigError, match="needs calibration clips"):
             convert.convert(slim, precision="int8", calibration=calibration)
     other = keras.Sequential([keras.Input((20,)), keras.layers.Dense(3)], name="other")
-    with pytest.raises(ConfigError, match="'other' is not a SwishNet"):
+    with pytest.raises(ConfigError, match=r"'other' takes .* a bundle feeds clips"):
         convert.convert(other, precision="float32")
 
 
