@@ -3,8 +3,8 @@
 * Operators that only move numbers about share one scale with what they move: `groups`.
 * Sigmoid, tanh and softmax have the ranges that TFLite fixes.
 * What only a sigmoid or a tanh looks at need not be told apart beyond +-6 in int8, where both are flat: +-6 in place of
-  +-24 gives four times the resolution where it counts. A gate's input has +-6 and its output +-1 in any case: trained
-  networks come close to both, and equal scales are stored once.
+  +-24 gives four times the resolution where it counts. A gate's input has +-6, a half or a quarter of that, and its
+  output +-1: trained networks come close to 6 and 1, and equal scales are stored once.
 * The mean over time sees three instants in a clip of 2 s. In one of 0.5 or 1 s it sees one, which ranges wider: it
   shares the scale of what it averages.
 
@@ -61,11 +61,14 @@ class Group:
         Known beforehand.
     limit : range, optional
         No need to reach beyond.
+    is_gate : bool
+        Read by a sigmoid and a tanh alone.
     """
 
     members: set[int] = field(default_factory=set)
     fixed: Range | None = None
     limit: Range | None = None
+    is_gate: bool = False
 
 
 def groups(graph: tflite.Subgraph, *, kind: Activations = INT8, input_limit: float | None = None) -> list[Group]:
@@ -102,10 +105,9 @@ def groups(graph: tflite.Subgraph, *, kind: Activations = INT8, input_limit: flo
                 raise BundleError(f"the output of {operator.name} is joined with one of another fixed scale")
             group.fixed = wanted
     for group in found:
-        if kind is INT8 and readers[id(group)] == SQUASHING:
-            group.fixed = GATE_RANGE
-        elif kind is INT8 and readers[id(group)] and readers[id(group)] <= SQUASHING:
+        if kind is INT8 and readers[id(group)] and readers[id(group)] <= SQUASHING:
             group.limit = GATE_RANGE
+            group.is_gate = readers[id(group)] == SQUASHING
     if input_limit is not None:
         group_of[graph.inputs[0]].limit = (-input_limit, input_limit)
     return found
@@ -172,7 +174,7 @@ def measure(
     Parameters
     ----------
     clips : np.ndarray, float32, shape (clips, frames, features)
-        As long as the graph's input.
+        As long as the graph's input, which may have ones in front of them.
     method : {'min-max', 'percentile', 'mse'}
     input_limit : float, optional
         The input need not reach farther than this on either side.
@@ -193,7 +195,7 @@ def measure(
     for number, clip in enumerate(clips):
         if progress and (number % 50 == 0 or number + 1 == len(clips)):
             progress("calibrating", number + 1, len(clips))
-        tensors = runner.tensors(clip[None, None])
+        tensors = runner.tensors(clip.reshape(runner.input_shape))
         for group, histogram in zip(found, histograms, strict=True):
             if group.fixed is None:
                 for index in group.members:
@@ -209,4 +211,8 @@ def measure(
 def _within(group: Group, wanted: Range) -> Range:
     if group.limit is None:
         return wanted
+    if group.is_gate:
+        reach = max(-wanted[0], wanted[1])
+        share = next((share for share in (0.25, 0.5) if reach <= share * group.limit[1]), 1.0)
+        return share * group.limit[0], share * group.limit[1]
     return max(wanted[0], group.limit[0]), min(wanted[1], group.limit[1])

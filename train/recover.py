@@ -1,9 +1,10 @@
 """A SwishNet bundle back to a Keras network that can be trained on: the inverse of `edge_bench.quantize.fuse`.
 
-A bundle holds one fused convolution a block. Its k3 branch is read off behind three taps of zeros. Its separable
-branch is ``kernel[k, c, f] = depth[k, c] * point[c, f]``: for each input channel c a matrix of rank one, which a
-singular value decomposition takes apart exactly, up to how the size is shared between the two (here evenly). The
-weights of an int8 bundle are the float ones rounded, so each matrix is only nearly of rank one; the nearest is taken.
+A bundle holds a block with two branches in parts, which are read as they are, or as one fused convolution. Then its
+k3 branch is read off behind three taps of zeros. Its separable branch is ``kernel[k, c, f] = depth[k, c] * point[c,
+f]``: for each input channel c a matrix of rank one, which a singular value decomposition takes apart exactly, up to
+how the size is shared between the two (here evenly). The weights of an int8 bundle are the float ones rounded, so
+each matrix is only nearly of rank one; the nearest is taken.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from edge_runtime.bundle import Bundle
 
 Array = NDArray[np.float64]
 
-TAPS = (6, 6, 6, 3, 3, 3, 3, 3, 1, 1)  # of blocks 1 to 8, the hidden layer and the logits
-STRIDES = (1, 1, 1, 3, 2, 2, 2, 2, 1, 1)
+TAPS = (3, 3, 3, 3, 3, 1, 1)  # of blocks 4 to 8, the hidden layer and the logits
+STRIDES = (3, 2, 2, 2, 2, 1, 1)
+PAIRS = ("b1", "b2", "b3")
+SLICE_TAPS = 2  # of a depthwise convolution that stands for a slice (`edge_bench.quantize.slices`)
 MOST_LOST = 0.05  # share of a kernel that int8 rounding may have moved away from rank one
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution along time: kernel (taps, in, out) and bias (out,), dequantised."""
+    """A convolution along time: kernel (taps, in, out) and bias (out,), dequantised; a depthwise one has one `in`."""
 
     kernel: Array
     bias: Array
     stride: int
+    is_depthwise: bool = False
 
 
 def convolutions(bundle: Bundle) -> list[Convolution]:
@@ -41,20 +45,25 @@ def convolutions(bundle: Bundle) -> list[Convolution]:
     for operator in graph.operators:
         if operator.name == "CONV_2D":
             kernel, bias = (_real(graph.tensors[i], bundle.path) for i in operator.inputs[1:3])
-            # TFLite's order is (out, 1, taps, in)
-            found.append(Convolution(kernel[:, 0].transpose(1, 2, 0), bias, operator.options["stride_w"]))
+            # TFLite's order is (out, rows, taps, in); a second row holds the second half of the channels
+            kernel = kernel.transpose(2, 1, 3, 0).reshape(kernel.shape[2], -1, len(kernel))
+            found.append(Convolution(kernel, bias, operator.options["stride_w"]))
+        elif operator.name == "DEPTHWISE_CONV_2D" and graph.tensors[operator.inputs[1]].shape[2] != SLICE_TAPS:
+            kernel, bias = (_real(graph.tensors[i], bundle.path) for i in operator.inputs[1:3])
+            found.append(Convolution(kernel.transpose(2, 1, 0, 3)[:, 0], bias, operator.options["stride_w"], True))
     return found
 
 
 def _real(tensor: tflite.Tensor, what: str) -> Array:
-    """Return a constant's real values; its quantisation runs along the first axis."""
+    """Return a constant's real values."""
     kinds: dict[str, Any] = {"float32": "<f4", "int8": "i1", "int32": "<i4"}
     if tensor.data is None or tensor.dtype not in kinds:
         raise ConfigError(f"{what}: tensor {tensor.name!r} of type {tensor.dtype} holds no weights that can be trained")
     values = np.frombuffer(tensor.data, kinds[tensor.dtype]).reshape(tensor.shape).astype(np.float64)
     if tensor.quantization is None:
         return values
-    shape = (-1, *[1] * (values.ndim - 1))
+    shape = [1] * values.ndim
+    shape[tensor.quantization.axis if len(tensor.quantization.scale) > 1 else 0] = -1
     zero = np.array(tensor.quantization.zero_point).reshape(shape)
     return (values - zero) * np.array(tensor.quantization.scale).reshape(shape)
 
@@ -95,31 +104,62 @@ def swishnet(bundle: Bundle, **options: Any) -> keras.Model:
     """
     from .models import build
 
-    layers = convolutions(bundle)
+    *pairs, rest = _blocks(convolutions(bundle))
     other = ConfigError(
         f"{bundle.path}: holds no SwishNet ({bundle.info['family']}): give the training's folder or its model.keras"
     )
-    if tuple(c.kernel.shape[0] for c in layers) != TAPS or tuple(c.stride for c in layers) != STRIDES:
+    shapes = [c.kernel.shape[0] for c in rest], [c.stride for c in rest]
+    if len(pairs) != len(PAIRS) or not all(pairs) or (tuple(shapes[0]), tuple(shapes[1])) != (TAPS, STRIDES):
         raise other
-    inputs, classes = layers[0].kernel.shape[1], layers[-1].kernel.shape[2]
-    options = {"width": layers[3].kernel.shape[2] // 16, **options}
+    inputs, classes = pairs[0][0].kernel.shape[2 if pairs[0][0].is_depthwise else 1], rest[-1].kernel.shape[2]
+    options = {"width": rest[0].kernel.shape[2] // 16, **options}
     model = build("swishnet-slim", inputs=inputs, classes=classes, **options)
     try:
-        for number, layer in enumerate(layers[:3], 1):
-            conv, sep = _branches(layer.kernel)
-            conv_bias, sep_bias = _branches(layer.bias)
-            depth, point, lost = separate(sep)
-            if np.abs(conv[:3]).max() > 0 or lost > MOST_LOST:
+        for name, pair in zip(PAIRS, pairs, strict=True):
+            conv, conv_bias, depth, point, sep_bias, lost = _in_parts(pair) if len(pair) > 1 else _unfused(pair[0])
+            if np.abs(conv[:-3]).max(initial=0) > 0 or lost > MOST_LOST:
                 raise other
-            model.get_layer(f"b{number}_conv").set_weights([conv[3:], conv_bias])
-            model.get_layer(f"b{number}_sep").set_weights([depth[:, :, None], point[None], sep_bias])
-        for number, layer in enumerate(layers[3:8], 4):
+            model.get_layer(f"{name}_conv").set_weights([conv[-3:], conv_bias])
+            model.get_layer(f"{name}_sep").set_weights([depth[:, :, None], point[None], sep_bias])
+        for number, layer in enumerate(rest[:5], 4):
             model.get_layer(f"b{number}_conv").set_weights([layer.kernel, layer.bias])
-        for name, layer in zip(("hidden", "logits"), layers[8:], strict=True):
+        for name, layer in zip(("hidden", "logits"), rest[5:], strict=True):
             model.get_layer(name).set_weights([layer.kernel[0], layer.bias])
     except ValueError as error:  # a shape that the zoo's network does not have
         raise other from error
     return model
+
+
+def _blocks(layers: list[Convolution]) -> list[list[Convolution]]:
+    """Return the convolutions of the three blocks with two branches, one or three each, and then all others.
+
+    A block that is not there is empty.
+    """
+    found, at = [], 0
+    for _ in PAIRS:
+        here = layers[at : at + 3]
+        kinds = sorted((c.is_depthwise, c.kernel.shape[0]) for c in here)
+        size = 3 if kinds == [(False, 1), (False, 3), (True, 6)] else 1
+        if size == 1 and not (here and here[0].kernel.shape[0] == 6 and not here[0].is_depthwise):
+            size = 0
+        found.append(layers[at : at + size])
+        at += size
+    return [*found, layers[at:]]
+
+
+_Branches = tuple[Array, Array, Array, Array, Array, float]  # of the k3 convolution, the separable one; what is lost
+
+
+def _in_parts(pair: list[Convolution]) -> _Branches:
+    point, conv, depth = sorted(pair, key=lambda c: (c.is_depthwise, c.kernel.shape[0]))
+    return conv.kernel, conv.bias, depth.kernel[:, 0], point.kernel[0], point.bias, 0.0
+
+
+def _unfused(layer: Convolution) -> _Branches:
+    conv, sep = _branches(layer.kernel)
+    conv_bias, sep_bias = _branches(layer.bias)
+    depth, point, lost = separate(sep)
+    return conv, conv_bias, depth, point, sep_bias, lost
 
 
 def _branches(fused: Array) -> tuple[Array, Array]:
