@@ -180,12 +180,12 @@ def _mono_blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
     """All samples of a recording at its own rate, checked."""
     frames = 0
     for block in _blocks(path):
-        wav.check_finite(block, path, frames)
         mono = downmix(block)
-        loud = np.abs(mono) > _LOUDEST
-        if loud.any():
-            found = f"{mono[loud][0]:g} at frame {frames + int(np.argmax(loud))}"
-            raise AudioError(f"{path}: {found}, full scale is 1; repair the recording")
+        # extremes first, which need no memory; NaN fails every comparison
+        if not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
+            wav.check_finite(block, path, frames)
+            at = int(np.argmax(np.abs(mono) > _LOUDEST))
+            raise AudioError(f"{path}: {mono[at]:g} at frame {frames + at}, full scale is 1; repair the recording")
         frames += len(mono)
         yield mono
     if frames == 0:
