@@ -24,8 +24,9 @@ import json, sys
 before = set(sys.modules)
 {imports}
 loaded = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+# __mp_main__ is what multiprocessing calls the main module
 loaded = {{name for name in loaded if "cython_" not in name}}  # made by numpy.random, no file has these names
-print(json.dumps(sorted(loaded - set(sys.stdlib_module_names) - {{"numpy", "edge_runtime"}})))
+print(json.dumps(sorted(loaded - set(sys.stdlib_module_names) - {{"numpy", "edge_runtime", "__mp_main__"}})))
 """
 
 

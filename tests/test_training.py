@@ -278,7 +278,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(EdgeBenchError, match=r"best\.weights\.h5: cannot be written: No space left"):
-        fit_module._write_aside(path, full)
+        fit_module.write_aside(path, full)
     assert [p.name for p in tmp_path.iterdir()] == ["best.weights.h5"] and path.read_bytes() == b"older"
 
 
