@@ -247,7 +247,8 @@ def test_features_of_the_tenth_layer() -> None:
 def test_normalisation_is_learnt_per_frequency(tmp_path: Path) -> None:
     model = network("allconv-mel")
     rng = np.random.default_rng(2)
-    x = (rng.standard_normal((50, 10, 40)) * rng.uniform(1.2 * allconv.LEAST_DEVIATION, 20, 40) + rng.uniform(-60, 0, 40)).astype(np.float32)
+    size = rng.uniform(1.2 * allconv.LEAST_DEVIATION, 20, 40)
+    x = (rng.standard_normal((50, 10, 40)) * size + rng.uniform(-60, 0, 40)).astype(np.float32)
     allconv.adapt(model, [x[:30], x[30:]])
     view = keras.Model(model.input, model.get_layer("normalise").output)
     z = np.asarray(view(x)).reshape(-1, 40)
