@@ -115,7 +115,9 @@ def test_command_on_a_pipe(tmp_path: Path) -> None:
 
 def test_interrupted(tmp_path: Path) -> None:
     """Ctrl-C while it waits for sound: the last segments, the numbers, exit code 0."""
-    code = "from edge_runtime.live.cli import listen; listen()"
+    # a shell's background job ignores Ctrl-C and hands that on to the tests; a terminal does not
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code += "; from edge_runtime.live.cli import listen; listen()"
     with subprocess.Popen(
         [sys.executable, "-c", code, "-", "--lines"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
