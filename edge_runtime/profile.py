@@ -87,11 +87,27 @@ def measure(
             began = clock()
             sessions[i].invoke()
             samples[i].append(clock() - began)
-    medians = np.array([np.median(s) for s in samples]) / 1000
-    costs = np.diff(_rising(medians), prepend=0.0)
-    shares = tuple(float(c) for c in costs / costs.sum())
     first = sessions[0]
-    return Profile(first.backend, first.version, float(medians[-1]), shares, len(samples[0]))
+    shares = tuple(float(share) for share in shares_of(np.array(samples, np.float64).T))
+    return Profile(first.backend, first.version, float(np.median(samples[-1])) / 1000, shares, len(samples[0]))
+
+
+def shares_of(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what share of the time each operator adds.
+
+    Parameters
+    ----------
+    times : np.ndarray, float64, shape (rounds, operators)
+        Of the graphs cut off behind each operator, in one unit.
+
+    Returns
+    -------
+    np.ndarray, shape (operators,)
+        None is negative, they sum to 1; equal if no time was seen to pass.
+    """
+    costs = np.diff(_rising(np.median(times, axis=0)), prepend=0.0).clip(0)
+    total = costs.sum()
+    return costs / total if total > 0 else np.full(len(costs), 1 / len(costs))
 
 
 def examine(

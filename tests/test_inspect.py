@@ -90,13 +90,42 @@ def test_times_are_made_to_rise(values: list[float]) -> None:
         np.testing.assert_allclose(risen, values)
 
 
-@pytest.mark.slow  # a timing, though a coarse one
-def test_the_heaviest_operator_is_the_first_convolution() -> None:
-    found = profile.measure(bundle.read("swishnet-slim-int8").flatbuffer, backend="numpy", rounds=60, budget_s=10)
-    assert found.backend == "numpy" and found.rounds >= 3 and sum(found.shares) == pytest.approx(1)
+def test_shares_of_times_by_hand() -> None:
+    # five operators: what the third adds is a hundred times what the others add, and one round of seven was disturbed
+    cut_at = np.array([1.0, 2.0, 102.0, 103.0, 104.0])
+    times = np.tile(cut_at, (7, 1))
+    times[3] *= np.array([50.0, 1.0, 9.0, 1.0, 30.0])
+    np.testing.assert_allclose(profile.shares_of(times), np.array([1, 1, 100, 1, 1]) / 104)
+    # a longer graph that took less than a shorter one: both are taken alike, and no share is below zero
+    np.testing.assert_allclose(profile.shares_of(np.array([[2.0, 6.0, 4.0, 10.0]])), [0.2, 0.3, 0.0, 0.5])
+    np.testing.assert_array_equal(profile.shares_of(np.zeros((3, 4))), np.full(4, 0.25))  # a clock too coarse
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.data())
+def test_shares_are_shares(operators: int, rounds: int, data: st.DataObject) -> None:
+    row = st.lists(st.integers(0, 10**9), min_size=operators, max_size=operators)
+    shares = profile.shares_of(np.array([data.draw(row) for _ in range(rounds)], np.float64))
+    assert len(shares) == operators and np.isfinite(shares).all() and (shares >= 0).all()
+    assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("backend", ["litert", "numpy"])
+def test_every_operator_is_timed(backend: str) -> None:
+    found = profile.measure(bundle.read("swishnet-slim-int8").flatbuffer, backend=backend, rounds=4, budget_s=10)
     graph = bundle.read("swishnet-slim-int8").model.subgraphs[0]
-    shares = {i: s for i, s in enumerate(found.shares) if graph.operators[i].name == "CONV_2D"}
-    assert sum(shares.values()) > 0.25
+    assert found.backend == backend and found.rounds == 4 and found.total_us > 0
+    assert len(found.shares) == len(graph.operators) and min(found.shares) >= 0
+    assert sum(found.shares) == pytest.approx(1)
+
+
+def test_shares_of_work_are_exact(report: dict[str, Any]) -> None:
+    rows = report["operators"]
+    for row in rows:
+        assert row["macs_share"] == round(row["macs"] / report["macs"], 4)
+    working = {row["op"] for row in rows if row["macs"]}
+    assert working == {"CONV_2D", "DEPTHWISE_CONV_2D"} <= {row["op"] for row in rows}
+    convolutions = sum(row["macs"] for row in rows if row["op"] == "CONV_2D")
+    assert convolutions > 0.9 * report["macs"], "SwishNet's work is its full convolutions"
 
 
 def test_nothing_runs_when_told_so() -> None:
