@@ -6,6 +6,9 @@
   - InterpreterError: no TFLite interpreter works here
   - ConfigError: a configuration or an argument that makes no sense
   - CorpusError: a folder of recordings that cannot be trained on
+  - BoardError: a board that refuses what it was told
+    - UnreachableError: a board to which there is no connection, or no longer
+    - HostKeyError: a board whose host key is unknown or has changed
 
 The command line prints one line and exits with 2 for each of them.
 """
@@ -48,3 +51,15 @@ class ConfigError(EdgeBenchError):
 
 class CorpusError(EdgeBenchError):
     """A folder of recordings that cannot be used."""
+
+
+class BoardError(EdgeBenchError):
+    """A board that refuses what it was told, or lacks what is needed."""
+
+
+class UnreachableError(BoardError):
+    """A board to which there is no connection, or no longer."""
+
+
+class HostKeyError(BoardError):
+    """A board whose host key is unknown or another one than before."""
