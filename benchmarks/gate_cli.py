@@ -45,6 +45,22 @@ def _rule(margin: float, tolerated: float) -> Any:
         raise ConfigError(f"--margin {margin:g}, --tolerated {tolerated:g}: {error}") from None
 
 
+def options_of(
+    *, board: Path | None, evaluations: tuple[Path, Path] | None, margin: float, tolerated: float, **more: Any
+) -> Any:
+    """Return the options of a gate from what a command or a test was given; margins in percent."""
+    from . import budget
+    from .gate import GateOptions
+
+    options = GateOptions(
+        rule=_rule(margin, tolerated), limits=budget.read(board) if board else {},
+        drop=budget.accuracy_drop(*(_evaluation(p) for p in evaluations)) if evaluations else None, **more,
+    )  # fmt: skip
+    if "accuracy_drop" in options.limits and options.drop is None:
+        raise ConfigError(f"{board}: accuracy_drop is limited: give --evaluations CANDIDATE.json BASELINE.json")
+    return options
+
+
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r\033[K  {text}", err=True, nl=False)
@@ -52,7 +68,10 @@ def _progress(text: str) -> None:
 
 @click.command()
 @click.argument("candidate")
-@click.option("--baseline", required=True, help="What to compare with: a bundle, a shipped name or a result file.")
+@click.option("--baseline", required=True, metavar="REF|FILE|NAME",
+              help="A bundle, a shipped name, a result file, or a git REF or REF:PATH of the candidate's repository.")
+@click.option("--build", metavar="COMMAND",
+              help="Make the baseline by this shell command in a worktree of REF, when git does not hold the bundle.")
 @click.option("--budget", "board", type=click.Path(path_type=Path), help="TOML file with a [budget] of limits.")
 @click.option("--evaluations", nargs=2, type=click.Path(path_type=Path), metavar="CANDIDATE BASELINE",
               help="Files of `edge-bench evaluate --json`, for the limit accuracy_drop.")  # fmt: skip
@@ -70,9 +89,9 @@ def _progress(text: str) -> None:
 @click.option("--force", is_flag=True, help="Compare result files although the environments differ.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def gate(
-    candidate: str, baseline: str, board: Path | None, evaluations: tuple[Path, Path] | None, margin: float,
-    tolerated: float, seconds: float, clip_s: float, clock: str, backend: str, threads: int, plant: dict[str, float],
-    seed: int | None, force: bool, json_file: str | None,
+    candidate: str, baseline: str, build: str | None, board: Path | None, evaluations: tuple[Path, Path] | None,
+    margin: float, tolerated: float, seconds: float, clip_s: float, clock: str, backend: str, threads: int,
+    plant: dict[str, float], seed: int | None, force: bool, json_file: str | None,
 ) -> None:  # fmt: skip
     """Say whether CANDIDATE is slower than the baseline: pass (exit code 0), regress (1), inconclusive (3).
 
@@ -84,23 +103,16 @@ def gate(
     Example:
       edge-bench gate new.tflite --baseline swishnet-slim-int8
       edge-bench gate new.tflite --baseline old.tflite --budget board.toml --json gate.json
+      edge-bench gate model.tflite --baseline origin/main
     """
-    from . import budget, results
-    from .gate import GateOptions, of_bundles
-    from .gate_results import gate_results
+    from .gating import gate_any
     from .verdict import EXIT_CODES
 
-    options = GateOptions(
-        clip_s=clip_s, budget_s=seconds, backend=backend, threads=threads, clock=clock, rule=_rule(margin, tolerated),
-        plant=plant, limits=budget.read(board) if board else {}, seed=seed,
-        drop=budget.accuracy_drop(*(_evaluation(p) for p in evaluations)) if evaluations else None,
+    options = options_of(
+        board=board, evaluations=evaluations, margin=margin, tolerated=tolerated, clip_s=clip_s, budget_s=seconds,
+        clock=clock, backend=backend, threads=threads, plant=plant, seed=seed,
     )  # fmt: skip
-    if "accuracy_drop" in options.limits and options.drop is None:
-        raise ConfigError(f"{board}: accuracy_drop is limited: give --evaluations CANDIDATE.json BASELINE.json")
-    if results.is_result(candidate) or results.is_result(baseline):
-        found = gate_results(candidate, baseline, options, force=force, say=_progress)
-    else:
-        found = of_bundles(candidate, baseline, options, say=_progress)
+    found = gate_any(candidate, baseline, options, build=build, force=force, say=_progress)
     if sys.stderr.isatty():
         click.echo("\r\033[K", err=True, nl=False)
     if json_file != "-":
@@ -130,8 +142,10 @@ def render(found: dict[str, Any]) -> str:
     about = ""
     if found["pairs"]:
         about = f", {found['pairs']} pairs and {found['same_pairs']} of equals in {found['seconds']:.0f} s"
+    git = found["baseline"].get("git")
+    at = f" at {git['ref']} ({git['commit'][:12]})" if git else ""
     lines = [
-        f"{found['candidate']['name']} against {found['baseline']['name']}, {found['clip_s']:g} s clips{about}",
+        f"{found['candidate']['name']} against {found['baseline']['name']}{at}, {found['clip_s']:g} s clips{about}",
         "",
         table(["stage", "baseline", "candidate", "change", "bounds", "noise floor", "p", ""], rows),
         "",
