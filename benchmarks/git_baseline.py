@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def baseline_file(baseline: str, candidate: str, *, build: str | None = None) ->
     ref, _, wanted = baseline.partition(":")
     folder = _folder(candidate, baseline)
     root = Path(_git(folder, "rev-parse", "--show-toplevel", error=_no_ref(baseline, "no git repository")).strip())
-    if not re.fullmatch(r"[\w./@{}^~+-]+", ref) or ref.startswith("-"):
+    if not ref or ref.startswith("-"):
         raise ConfigError(_no_ref(baseline, f"repository {root}"))
     commit = _git(
         root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from made_results import made_result, write_result
 
 from edge_bench.benchmarks import cli
 from edge_bench.benchmarks.sound import scene
@@ -119,15 +120,38 @@ def test_verify_and_inspect(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_its_own_train_and_benchmarks_does_not_matter(tmp_path: Path, recording: Path) -> None:
-    for name in ("train.py", "benchmarks.py", "quantize.py", "boards.py", "tests.py"):
-        (tmp_path / name).write_text("raise SystemExit('the wrong module was imported')\n")
-    done = edge_bench("classify", str(recording), cwd=tmp_path)
+    """The command, the pytest plugin and a notebook, whose kernel looks for modules in its own folder first."""
+    project = tmp_path / "project"
+    (project / "benchmarks").mkdir(parents=True)
+    for name in ("train.py", "benchmarks/__init__.py", "quantize.py", "boards.py", "tests.py"):
+        (project / name).write_text("raise SystemExit('the wrong module was imported')\n")
+    done = edge_bench("classify", str(recording), cwd=project)
     assert done.returncode == 0, done.stderr
-    notebook = "import edge_runtime, edge_bench.benchmarks.run, edge_bench.train.corpus; print('fine')"
-    done = subprocess.run(
-        [sys.executable, "-c", notebook], capture_output=True, text=True, cwd=tmp_path, check=False
+
+    result = write_result(project / "run.json", made_result(clips=(2.0,)))
+    (project / "test_gate.py").write_text(
+        "def test_speed(edge_bench_gate):\n"
+        f"    assert edge_bench_gate({str(result)!r}, baseline={str(result)!r})['ratio'] == 1\n"
     )
-    assert done.stdout == "fine\n", done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        capture_output=True, text=True, cwd=project, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+    cells = [
+        "import edge_runtime, edge_bench.benchmarks.run, edge_bench.train.corpus, numpy",
+        "with edge_runtime.Classifier('swishnet-slim-int8') as c:\n    found = c.classify(numpy.zeros(32000, 'f4'))",
+        "print(*found[0].probabilities)",
+    ]
+    code = [{"cell_type": "code", "metadata": {}, "source": cell, "outputs": []} for cell in cells]
+    book = project / "look.ipynb"
+    book.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": code}))
+    kernel = "import json, sys\nfor cell in json.load(open(sys.argv[1]))['cells']: exec(cell['source'])"
+    done = subprocess.run(
+        [sys.executable, "-c", kernel, str(book)], capture_output=True, text=True, cwd=project, check=False
+    )
+    assert done.stdout == "speech music noise\n", done.stderr
 
 
 def test_the_commands_of_a_board_import_nothing_large(recording: Path) -> None:
