@@ -48,6 +48,7 @@ COMMANDS = {
     "quantize": "edge_bench.quantize.cli:quantize",
     "boards": "edge_bench.boards.cli:boards",
     "plan": "edge_bench.boards.cli:plan",
+    "emulate": "edge_bench.boards.emulation.cli:emulate",
 }
 
 
