@@ -7,6 +7,7 @@ fetched without dependencies.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -66,6 +67,31 @@ def download(folder: Path, wanted: Sequence[str], *, python: str = "3.11", archi
     )  # fmt: skip
 
 
+def _source() -> Path | None:
+    """Return the source tree that this module belongs to, or None when it was installed."""
+    source = Path(__file__).resolve().parent.parent
+    return source if (source / "setup.cfg").is_file() and (source / "edge_runtime").is_dir() else None
+
+
+def _sources(source: Path) -> list[Path]:
+    """Return what our wheel is built from."""
+    files = [source / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE")]
+    for name in ("edge_runtime", "train", "quantize", "benchmarks", "boards"):
+        files += (f for f in (source / name).rglob("*") if "__pycache__" not in f.parts and ".egg-info" not in str(f))
+    return sorted(f for f in files if f.is_file())
+
+
+def fingerprint() -> str:
+    """Return a text that changes whenever `own` would give another wheel."""
+    source = _source()
+    if source is None:
+        return metadata.version("edge-bench")
+    digest = hashlib.sha256()
+    for file in _sources(source):
+        digest.update(f"{file.relative_to(source)} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def own(folder: Path) -> Path:
     """Put our own wheel into a folder and return its path: built from the source tree, else from what is installed.
 
@@ -74,22 +100,17 @@ def own(folder: Path) -> Path:
     EdgeBenchError
         If it cannot be built.
     """
-    source = Path(__file__).resolve().parent.parent
-    if (source / "setup.cfg").is_file() and (source / "edge_runtime").is_dir():
-        return _built(source, folder)
-    return _from_installed(folder)
+    source = _source()
+    return _from_installed(folder) if source is None else _built(source, folder)
 
 
 def _built(source: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as aside:
         copy, out = Path(aside) / "source", Path(aside) / "wheel"
-        copy.mkdir()
-        hidden = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-        for name in ("edge_runtime", "train", "quantize", "benchmarks", "boards"):
-            shutil.copytree(source / name, copy / name, ignore=hidden)
-        for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-            if (source / name).is_file():
-                shutil.copy2(source / name, copy / name)
+        for file in _sources(source):
+            target = copy / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
         # with setuptools at hand nothing has to be fetched to build
         isolation = ["--no-build-isolation"] if _setuptools() >= 77 else []
         _pip(["wheel", "-q", "--no-deps", *isolation, "--wheel-dir", str(out), str(copy)], "our wheel cannot be built")

@@ -93,7 +93,8 @@ def read(folder: str | Path) -> Board:
         return Board(**{key: values[key] for key in Board.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = getattr(error, "strerror", None) or repr(error)
-        raise ConfigError(f"{folder}: no emulated board ({why}); make one: edge-bench emulate pi4 --dir {folder}") from None
+        remedy = f"make one: edge-bench emulate pi4 --dir {folder}"
+        raise ConfigError(f"{folder}: no emulated board ({why}); {remedy}") from None
 
 
 def describe(folder: str | Path, board: Board) -> dict[str, Any]:
@@ -258,13 +259,27 @@ def _write(folder: Path, board: Board) -> None:
 
 
 def _kill(pid: int) -> None:
-    """End a process and its group; unshare and proot take their children with them."""
-    try:
-        os.killpg(pid, signal.SIGTERM)
-        time.sleep(0.05)
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    """End a process and all that came from it (unshare takes its own with it, proot does not)."""
+    for one in [pid, *_descendants(pid)]:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes that came from one and are still its children's children, by their parents in /proc."""
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):  # it has just ended
+            continue
+    found, new = [], [pid]
+    while new:
+        new = [child for child, parent in parents.items() if parent in new]
+        found += new
+    return found
 
 
 def _born(pid: int) -> int | None:

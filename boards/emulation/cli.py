@@ -52,7 +52,8 @@ def emulate(
         if halt:
             click.echo(f"{name} in {folder}: stopped")
         else:
-            click.echo(f"{name} in {folder}: {found.cpu} by QEMU ({found.mode}), sshd on {found.host} port {found.port}")
+            where = f"sshd on {found.host} port {found.port}"
+            click.echo(f"{name} in {folder}: {found.cpu} by QEMU ({found.mode}), {where}")
             click.echo(f"  ssh -i {folder / found.identity} -p {found.port} {found.user}@{found.host}")
             click.echo(f"  host key {found.host_key}")
     if json_file:

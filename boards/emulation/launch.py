@@ -72,10 +72,10 @@ def command(
             "sh", "-c", _ENTER, "sh", str(root), profile.name, f"{_HANDLER}{qemu}:PF", *settings, *change, *argv,
         ]  # fmt: skip
     own = [f"{root}/proc/{name}:/proc/{name}" for name in ("cpuinfo", "meminfo", "device-tree")]
-    binds = ["/dev", "/proc:/.proc", "/proc", *own]
+    binds = ["/dev", "/proc", *own]
     return [
         "env", "-i", f"HOME={os.environ.get('HOME', '/')}", *settings,
-        "proot", "--kill-on-exit", "-q", qemu, "-r", str(root), *(part for b in binds for part in ("-b", b)),
+        "proot", "-q", qemu, "-r", str(root), *(part for b in binds for part in ("-b", b)),
         "-w", "/", *argv,
     ]  # fmt: skip
 

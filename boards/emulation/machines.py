@@ -84,6 +84,8 @@ def files(profile: Profile) -> dict[str, str]:
     found = {
         "proc/cpuinfo": board.cpuinfo(cores),
         "proc/device-tree/model": board.model + "\0",
-        "proc/meminfo": f"MemTotal:{total:15d} kB\nMemFree:{total * 3 // 4:16d} kB\nMemAvailable:{total * 4 // 5:11d} kB\n",
-    }
+        "proc/meminfo": (
+            f"MemTotal:{total:15d} kB\nMemFree:{total * 3 // 4:16d} kB\nMemAvailable:{total * 4 // 5:11d} kB\n"
+        ),
+    }  # fmt: skip
     return found | {f"sys/devices/system/cpu/{name}": last for name in ("online", "possible", "present")}

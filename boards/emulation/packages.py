@@ -23,8 +23,8 @@ PYTHON = (
 SSH = (
     "openssh-server", "openssh-sftp-server", "openssh-client", "libpam0g", "libaudit1", "libcap-ng0", "libselinux1",
     "libpcre2-8-0", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0", "libcom-err2", "libkeyutils1",
-    "libwrap0", "libnsl2", "libtirpc3", "libsystemd0", "liblz4-1", "libzstd1", "libgcrypt20", "libgpg-error0", "libcap2",
-    "libedit2", "libbsd0", "libmd0", "libfido2-1", "libcbor0.8", "libudev1",
+    "libwrap0", "libnsl2", "libtirpc3", "libsystemd0", "liblz4-1", "libzstd1", "libgcrypt20", "libgpg-error0",
+    "libcap2", "libedit2", "libbsd0", "libmd0", "libfido2-1", "libcbor0.8", "libudev1",
 )  # fmt: skip
 BASE = ("base-files", "busybox-static", "ca-certificates", "openssl")
 USERLAND = (*PYTHON, *SSH, *BASE)
@@ -103,8 +103,9 @@ def _apt(arguments: tuple[str, ...], cache: Path, mirror: str, folder: Path) -> 
     (state / "status").touch()
     (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
     settings = {
-        "APT::Architecture": "arm64", "APT::Architectures": "arm64", "Dir::State": state, "Dir::State::status": state / "status",
-        "Dir::State::lists": state / "lists", "Dir::Cache": state, "Dir::Cache::archives": state / "archives",
+        "APT::Architecture": "arm64", "APT::Architectures": "arm64",
+        "Dir::State": state, "Dir::State::status": state / "status", "Dir::State::lists": state / "lists",
+        "Dir::Cache": state, "Dir::Cache::archives": state / "archives",
         "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
         "APT::Sandbox::User": "root", "APT::Update::Error-Mode": "any", "Acquire::Retries": "3",
     }  # fmt: skip

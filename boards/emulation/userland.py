@@ -41,14 +41,23 @@ def build(
     root.mkdir(parents=True)
     say("unpacking")
     packages.unpack(debs, root)
-    ours = root.parent / "wheels"
-    ours.mkdir(exist_ok=True)
     say("our own wheel")
-    install([*fetched, wheels.own(ours)], root)
-    for file in fetched:
-        shutil.copy2(file, ours / file.name)
+    ours = cache / packages.named("own", wheels.fingerprint())
+    (wheel,) = packages.kept(ours, _own)
+    for old in cache.glob("own-*"):
+        if old != ours:
+            shutil.rmtree(old, ignore_errors=True)
+    install([*fetched, wheel], root)
+    beside = root.parent / "wheels"  # for whoever installs something there
+    beside.mkdir(exist_ok=True)
+    for file in (*fetched, wheel):
+        shutil.copy2(file, beside / file.name)
     _settle(profile, root)
     _compile(root)
+
+
+def _own(folder: Path) -> None:
+    wheels.own(folder)
 
 
 def install(files: list[Path], root: Path) -> None:
@@ -114,14 +123,13 @@ def _settle(profile: Profile, root: Path) -> None:
 
 def _links(root: Path) -> None:
     """Give every program of busybox its name, unless a package brings the program."""
-    done = subprocess.run(
-        ["qemu-aarch64-static", str(root / "usr/bin/busybox"), "--list-full"], capture_output=True, text=True, check=False
-    )
+    ask = ["qemu-aarch64-static", str(root / "usr/bin/busybox"), "--list-full"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
     if done.returncode or "bin/sh" not in done.stdout:
         raise EdgeBenchError(f"busybox for aarch64 does not run here: {done.stderr.strip() or done.returncode}")
     for name in done.stdout.split():
         file = root / "usr" / name.removeprefix("usr/")
-        if not os.path.lexists(file) and not any(os.path.lexists(root / "usr" / d / file.name) for d in ("bin", "sbin")):
+        if not any(os.path.lexists(root / "usr" / folder / file.name) for folder in ("bin", "sbin")):
             file.symlink_to("/bin/busybox")
 
 
@@ -129,8 +137,9 @@ def _compile(root: Path) -> None:
     """Compile the Python files when this machine's Python can: the board's would take minutes."""
     if sys.version_info[:2] != (3, 11):
         return
+    leave = "/tests?/|lib2to3|idlelib|/pip/"
     for folder in ("usr/lib/python3.11", SITE):
         subprocess.run(
-            [sys.executable, "-m", "compileall", "-q", "-s", str(root), "-p", "/", "-x", "/tests?/|lib2to3|idlelib|/pip/", str(root / folder)],
+            [sys.executable, "-m", "compileall", "-q", "-s", str(root), "-p", "/", "-x", leave, str(root / folder)],
             capture_output=True, check=False,
         )  # fmt: skip
