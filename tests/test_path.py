@@ -121,7 +121,7 @@ def test_midi_is_rearranged(tmp_path: Path) -> None:
         track.append(mido.Message("note_off", note=note, time=3000))
     file = io.BytesIO()
     song.save(file=file)
-    changed = midi.rearrange(file.getvalue(), np.random.default_rng(0), keep=False)
+    changed = midi.rearrange(file.getvalue(), np.random.default_rng(0), keep=False, seconds=60)
     messages = [m for m in mido.MidiFile(file=io.BytesIO(changed)).tracks[0] if not m.is_meta]
     notes = [m.note for m in messages if m.type == "note_on"]
     assert np.diff(notes).tolist() == [4, 3], "transposed as a whole"
