@@ -610,7 +610,7 @@ def test_a_configuration_is_frozen() -> None:
 
 def test_building_a_front_end_is_cheap() -> None:
     FrontEnd(DEFAULT)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(20):
         FrontEnd(FrontEndConfig())
-    assert (time.perf_counter() - start) / 20 < 0.02
+    assert (time.process_time() - start) / 20 < 0.02

@@ -383,9 +383,9 @@ def test_mutated_headers_are_refused_or_read(scratch: Path) -> None:
         if random.random() < 0.2:
             del content[random.integers(len(content)) :]
         put(scratch, bytes(content))
-        start = time.perf_counter()
+        start = time.process_time()  # of this process: other load does not count
         read_or_refuse(scratch)
-        slowest = max(slowest, time.perf_counter() - start)
+        slowest = max(slowest, time.process_time() - start)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert slowest < 0.5
