@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -75,7 +76,10 @@ def _progress(text: str) -> None:
 @click.option("--budget", "board", type=click.Path(path_type=Path), help="TOML file with a [budget] of limits.")
 @click.option("--evaluations", nargs=2, type=click.Path(path_type=Path), metavar="CANDIDATE BASELINE",
               help="Files of `edge-bench evaluate --json`, for the limit accuracy_drop.")  # fmt: skip
-@click.option("--margin", default=2.0, show_default=True, help="Percent of slow-down that never alarms.")
+@click.option("--instructions", is_flag=False, flag_value="auto", metavar="[SOURCE]",
+              help="Decide by instruction counts, by auto (the default), perf or callgrind.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0), metavar="PERCENT",
+              help="Slow-down that never alarms: 2, or 0.5 with --instructions.")  # fmt: skip
 @click.option("--tolerated", default=5.0, show_default=True, help="A pass says: slower by less than so many percent.")
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(5), help="At most.")
 @click.option("--clip", "clip_s", default=2.0, show_default=True, type=click.FloatRange(0.05, 60), help="Seconds.")
@@ -90,36 +94,87 @@ def _progress(text: str) -> None:
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def gate(
     candidate: str, baseline: str, build: str | None, board: Path | None, evaluations: tuple[Path, Path] | None,
-    margin: float, tolerated: float, seconds: float, clip_s: float, clock: str, backend: str, threads: int,
-    plant: dict[str, float], seed: int | None, force: bool, json_file: str | None,
+    instructions: str | None, margin: float | None, tolerated: float, seconds: float, clip_s: float, clock: str,
+    backend: str, threads: int, plant: dict[str, float], seed: int | None, force: bool, json_file: str | None,
 ) -> None:  # fmt: skip
     """Say whether CANDIDATE is slower than the baseline: pass (exit code 0), regress (1), inconclusive (3).
 
     Bundles are measured here, now, in pairs of fresh processes that take turns; a file of `edge-bench run --json` is
     taken as it is. An alarm needs the lower bound of the slow-down above --margin and above what two baselines differ
     by; a pass needs its upper bound below --tolerated. --budget adds absolute limits, such as a board's profile has.
+    --instructions counts in place of timing: exact whatever else runs, but blind to caches and waiting; a ref of
+    this project then means its edge_runtime, too.
 
     \b
     Example:
       edge-bench gate new.tflite --baseline swishnet-slim-int8
+      edge-bench gate swishnet-slim-int8 --baseline main --instructions
       edge-bench gate new.tflite --baseline old.tflite --budget board.toml --json gate.json
       edge-bench gate model.tflite --baseline origin/main
     """
+    if instructions:
+        if board or evaluations:
+            raise ConfigError("--budget and --evaluations go with times; leave them out beside --instructions")
+        _finish(_by_count(candidate, baseline, build, instructions, margin, clip_s, backend, plant, force), json_file)
     from .gating import gate_any
-    from .verdict import EXIT_CODES
 
     options = options_of(
-        board=board, evaluations=evaluations, margin=margin, tolerated=tolerated, clip_s=clip_s, budget_s=seconds,
-        clock=clock, backend=backend, threads=threads, plant=plant, seed=seed,
+        board=board, evaluations=evaluations, margin=2.0 if margin is None else margin, tolerated=tolerated,
+        clip_s=clip_s, budget_s=seconds, clock=clock, backend=backend, threads=threads, plant=plant, seed=seed,
     )  # fmt: skip
-    found = gate_any(candidate, baseline, options, build=build, force=force, say=_progress)
+    _finish(gate_any(candidate, baseline, options, build=build, force=force, say=_progress), json_file)
+
+
+def _by_count(
+    candidate: str, baseline: str, build: str | None, source: str, margin: float | None, clip_s: float, backend: str,
+    plant: dict[str, float], force: bool,
+) -> dict[str, Any]:  # fmt: skip
+    from .gate_instructions import MARGIN, CountOptions, gate, turns
+
+    options = CountOptions(
+        margin=MARGIN if margin is None else margin / 100, clip_s=clip_s, source=source, backend=backend, force=force
+    )
+    if plant:
+        options = replace(options, plant=turns(plant, candidate, options))
+    return gate(candidate, baseline, options, build=build, say=_progress)
+
+
+def _finish(found: dict[str, Any], json_file: str | None) -> NoReturn:
+    from .verdict import EXIT_CODES
+
     if sys.stderr.isatty():
         click.echo("\r\033[K", err=True, nl=False)
     if json_file != "-":
-        click.echo(render(found))
+        click.echo(render_counts(found) if found.get("clock") == "instructions" else render(found))
     if json_file:
         write_json(json_file, found)
     sys.exit(EXIT_CODES[found["verdict"]])
+
+
+def render_counts(found: dict[str, Any]) -> str:
+    """Return the result of a gate by instruction counts as text for people."""
+    from .instructions_cli import WORDS
+    from .table import table
+
+    rows = [
+        [WORDS[name], f"{row['baseline']:,}", f"{row['candidate']:,}", f"{100 * (row['ratio'] - 1):+.3f} %",
+         row["verdict"]]
+        for name, row in found["stages"].items()
+    ]  # fmt: skip
+    margin = f"{100 * found['rule']['margin']:g} %"
+    grown = [WORDS[name] for name, row in found["stages"].items() if row["verdict"] == "regress"]
+    why = f"grown by more than {margin}: {', '.join(grown)}" if grown else f"nothing has grown by more than {margin}"
+    lines = [
+        f"{found['candidate']['bundle']} against {found['baseline']['bundle']}, {found['clip_s']:g} s clips, "
+        f"instructions by {found['source']}",
+        "",
+        table(["", "baseline", "candidate", "change", ""], rows),
+        "",
+        f"{found['verdict'].upper()}: {why}",
+    ]
+    if found["planted"]:
+        lines.append(f"note: planted on purpose: a loop of so many turns: {found['planted']}")
+    return "\n".join([*lines, *(f"note: {remark}" for remark in found["context"]["remarks"])])
 
 
 def render(found: dict[str, Any]) -> str:
@@ -177,8 +232,11 @@ def _why(found: dict[str, Any]) -> str:
 @click.command("gate-trial")
 @click.option("--runs", default=100, show_default=True, type=click.IntRange(1), help="Gates of each kind.")
 @click.option("--bundle", default="swishnet-slim-int8", show_default=True)
-@click.option("--plant", multiple=True, default=("model=1.05",), show_default=True, callback=_plant)
-@click.option("--margin", default=2.0, show_default=True)
+@click.option("--instructions", is_flag=False, flag_value="auto", metavar="[SOURCE]",
+              help="Try the gate by instruction counts, by auto (the default), perf or callgrind.")  # fmt: skip
+@click.option("--plant", multiple=True, callback=_plant, metavar="STAGE=FACTOR",
+              help="What is planted: model=1.05, or model=1.01 with --instructions.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0), help="Percent: 2, or 0.5 with --instructions.")
 @click.option("--tolerated", default=5.0, show_default=True)
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(5), help="Budget of a gate.")
 @click.option("--clock", default="wall", show_default=True, type=click.Choice(["wall", "cpu"]))
@@ -186,24 +244,37 @@ def _why(found: dict[str, Any]) -> str:
               help="A line for each gate; what is there is not run again.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write the summary as JSON; - for standard output.")
 def gate_trial(
-    runs: int, bundle: str, plant: dict[str, float], margin: float, tolerated: float, seconds: float, clock: str,
-    out: Path, json_file: str | None,
+    runs: int, bundle: str, instructions: str | None, plant: dict[str, float], margin: float | None, tolerated: float,
+    seconds: float, clock: str, out: Path, json_file: str | None,
 ) -> None:  # fmt: skip
     """Try the gate itself: gates with a planted slow-down and gates of a bundle with itself, in turn.
 
     Every second one of each kind beside a process that loads a core. Counts what was caught and the false alarms,
-    with exact intervals. Can be stopped and goes on where it was.
+    with exact intervals. With --instructions each side is counted anew, out of another folder. Can be stopped and goes
+    on where it was.
 
     \b
     Example:
       edge-bench gate-trial --runs 100 --out results/gate-trial.jsonl
+      edge-bench gate-trial --instructions --runs 50 --out results/gate-trial-instructions.jsonl
     """
-    from .gate import GateOptions
-    from .gate_trial import render as text
-    from .gate_trial import trial
+    from .trial_lines import render as text
 
-    options = GateOptions(budget_s=seconds, clock=clock, rule=_rule(margin, tolerated))
-    summary = trial(bundle, plant, runs, out, options, say=lambda line: click.echo(f"  {line}", err=True))
+    def say(line: str) -> None:
+        click.echo(f"  {line}", err=True)
+
+    if instructions:
+        from . import instructions_trial
+        from .gate_instructions import MARGIN, CountOptions
+
+        how = CountOptions(margin=MARGIN if margin is None else margin / 100, source=instructions)
+        summary = instructions_trial.trial(bundle, plant or {"model": 1.01}, runs, out, how, say=say)
+    else:
+        from . import gate_trial as timed
+        from .gate import GateOptions
+
+        options = GateOptions(budget_s=seconds, clock=clock, rule=_rule(2.0 if margin is None else margin, tolerated))
+        summary = timed.trial(bundle, plant or {"model": 1.05}, runs, out, options, say=say)
     if json_file != "-":
         click.echo(text(summary))
     if json_file:

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime import ConfigError, EdgeBenchError, errors
 
 from .instructions_worker import Counter
 
@@ -74,11 +74,14 @@ class Instructions:
 
 def arguments(
     bundle: str | Path, *, clip_s: float = 2.0, calls: int = CALLS["callgrind"], backend: str = "auto",
-    plant: Mapping[str, int] | None = None, perf: bool = False,
+    plant: Mapping[str, int] | None = None, source: str = "",
 ) -> list[str]:  # fmt: skip
-    """Return the arguments of `instructions_worker`, which follow the path of Python and of the program."""
+    """Return the arguments of `instructions_worker`, which follow the path of Python and of the program.
+
+    `source` is ``perf``, ``callgrind``, or empty for a counter outside that starts by itself.
+    """
     more = [f"{stage}={turns}" for stage, turns in (plant or {}).items()]
-    return [str(bundle), f"{clip_s:g}", str(calls), backend, *(["perf"] if perf else []), *more]
+    return [str(bundle), f"{clip_s:g}", str(calls), backend, *([source] if source else []), *more]
 
 
 def environment(tree: str | Path | None = None) -> dict[str, str]:
@@ -153,16 +156,16 @@ def count(
         If the bundle cannot be run.
     """
     source = available(source)
-    command = [sys.executable, str(WORKER)]
-    given: dict[str, Any] = {"clip_s": clip_s, "calls": CALLS[source], "backend": backend, "plant": plant}
+    command = [
+        sys.executable, str(WORKER),
+        *arguments(bundle, clip_s=clip_s, calls=CALLS[source], backend=backend, plant=plant, source=source),
+    ]  # fmt: skip
     if source == "perf":
-        line = _run([*command, *arguments(bundle, perf=True, **given)], tree)
-        return from_marks(line, json.loads(line.strip().splitlines()[-1])["counts"] or [], source)
+        line = _run(command, tree)
+        return from_marks(line, json.loads(line.strip().splitlines()[-1])["counts"], source)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        valgrind = [
-            "valgrind", "-q", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/out",
-        ]  # fmt: skip
-        line = _run([*valgrind, *command, *arguments(bundle, **given)], tree)
+        valgrind = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--dump-before=getppid"]
+        line = _run([*valgrind, f"--callgrind-out-file={folder}/out", *command], tree)
         return from_marks(line, _callgrind_counts(Path(folder)), source)
 
 
@@ -203,7 +206,10 @@ def _run(command: Sequence[str], tree: str | Path | None) -> str:
         raise EdgeBenchError(f"counting instructions took over {PATIENCE_S:g} s: is the machine overloaded?") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise EdgeBenchError(f"the counted process failed: {last.partition('Error: ')[2] or last}")
+        kind, _, message = last.removeprefix("edge_runtime.errors.").partition(": ")
+        if hasattr(errors, kind):  # a mistake in what was given, found in there
+            raise getattr(errors, kind)(message)
+        raise EdgeBenchError(f"the counted process failed: {last}")
     return done.stdout
 
 

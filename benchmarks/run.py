@@ -18,7 +18,7 @@ import numpy as np
 from edge_runtime import EdgeBenchError, errors
 from edge_runtime.bundle import Bundle, read
 
-from . import context, sound
+from . import context, instructions, sound
 from .statistics import median_interval, outliers
 
 SCHEMA = "edge-bench/run/1"
@@ -47,6 +47,8 @@ class RunOptions:
         Fresh processes for the cold calls of each clip length; the median is reported.
     sandbox : bool
         Run the network in a process with limits; the times include the way there, the memory is without it.
+    instructions : str, optional
+        Count instructions, too: 'auto', 'perf' or 'callgrind'; see `instructions`.
     """
 
     clips: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -61,6 +63,7 @@ class RunOptions:
     threads: int = 1
     delegate: str | None = None
     sandbox: bool = False
+    instructions: str | None = None
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:
@@ -86,6 +89,8 @@ def run(
         As reading the bundle and opening the interpreter raise, or if a measuring process dies.
     """
     bundle = model if isinstance(model, Bundle) else read(model)
+    if options.instructions:
+        instructions.available(options.instructions)  # before minutes of measuring
     about = context.collect()
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
         file = Path(folder) / "sound.npy"
@@ -110,6 +115,7 @@ def run(
             options.threads,
         )  # fmt: skip
     about["after"] = context.state()
+    counted = _instructions(bundle, options, say) if options.instructions else None
     about["remarks"] = context.remarks(about)
     about["trust"] = "doubtful" if about["remarks"] else "good"
     sampling = {**measured["sampling"], "precision": options.precision}
@@ -162,8 +168,19 @@ def run(
             "load": round(float(np.median([c["load"] for c in longest])), 1),
         },
         "sampling": sampling,
+        "instructions": counted,
         "options": {"rounds": options.rounds, "budget_s": options.budget_s, "cold_processes": options.cold},
     }
+
+
+def _instructions(bundle: Bundle, options: RunOptions, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the counts, for the clip length that they are usually compared at where it is measured."""
+    clip_s = 2.0 if 2.0 in options.clips else max(options.clips)
+    say("counting instructions")
+    assert options.instructions is not None
+    return instructions.count(
+        bundle.path, clip_s=clip_s, source=options.instructions, backend=options.backend
+    ).to_dict()
 
 
 def _sampling_remarks(sampling: dict[str, Any], options: RunOptions) -> list[str]:

@@ -40,10 +40,12 @@ def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--sandbox", is_flag=True, help="Run the network in a process with limits: for a file from a stranger.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
+@click.option("--instructions", is_flag=False, flag_value="auto", metavar="[SOURCE]",
+              help="Count instructions, too: auto (the default), perf or callgrind.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
 def run(
     bundle: str, clips: tuple[float, ...], rounds: int | None, budget: float, precision: float | None, cold: int,
-    backend: str, threads: int, delegate: str | None, sandbox: bool, json_file: str | None,
+    backend: str, threads: int, delegate: str | None, sandbox: bool, instructions: str | None, json_file: str | None,
 ) -> None:  # fmt: skip
     """Benchmark BUNDLE (a path or a shipped name) on this machine.
 
@@ -63,7 +65,7 @@ def run(
 
     options = RunOptions(
         clips=clips, rounds=rounds or (100_000 if precision else 1000), budget_s=budget, precision=precision, cold=cold,
-        backend=backend, threads=threads, delegate=delegate, sandbox=sandbox,
+        backend=backend, threads=threads, delegate=delegate, sandbox=sandbox, instructions=instructions,
     )
     result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
     if json_file != "-":
@@ -123,6 +125,10 @@ def render(result: dict[str, Any]) -> str:
         )),
         f"start: import {micro(result['start']['import'])}, load {micro(result['start']['load'])}",
     ]  # fmt: skip
+    if result["instructions"]:
+        from .instructions_cli import line
+
+        lines.append(line(result["instructions"]))
     s = result["sampling"]
     lines.append(f"{s['rounds']} rounds after {s['warm_up_s']:.1f} s of warm-up, ended by {s['ended']}")
     lines += [f"note: {remark}" for remark in about["remarks"]]

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from made_results import made_result, write_result
 
-from edge_bench.benchmarks import budget, cli, gate_trial, pairs
+from edge_bench.benchmarks import budget, cli, gate_trial, pairs, trial_lines
 from edge_bench.benchmarks.gate import GateOptions, gate
 from edge_bench.benchmarks.gate_worker import STAGES
 from edge_bench.benchmarks.sound import scene
@@ -176,7 +176,7 @@ def test_a_trial_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert rows["planted", "all"]["regress"] == 3 and rows["same", "all"]["pass"] == 3
     assert rows["planted", "loaded"]["gates"] == 1 and rows["planted", "quiet"]["gates"] == 2
     assert rows["same", "all"]["alarm_interval"][1] == pytest.approx(0.70760, abs=1e-4), "1 - 0.025 ** (1 / 3)"
-    assert "planted (model x 1.05), all" in gate_trial.render(summary)
+    assert "planted (model x 1.05), all" in trial_lines.render(summary)
     with pytest.raises(ConfigError, match="another bundle, plant or rule"):
         gate_trial.trial(SHIPPED, {"model": 1.1}, 3, out, options)
 

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_bench.benchmarks import instructions
-from edge_bench.benchmarks.instructions import WORKER, arguments, count, environment, from_marks
+from edge_bench.benchmarks import cli, gate_instructions, instructions, instructions_trial, trees
+from edge_bench.benchmarks.instructions import WORKER, Instructions, arguments, count, environment, from_marks
 from edge_bench.benchmarks.instructions_worker import STAGES, Counter
 from edge_runtime import ConfigError, EdgeBenchError
 
@@ -99,3 +100,99 @@ def test_callgrind_counts_the_same_and_sees_what_is_planted() -> None:
         assert getattr(longer, stage) == pytest.approx(getattr(plain, stage), rel=3e-4)
     assert 500 < longer.model - plain.model < 20_000
     assert plain.invoke < plain.model and plain.frontend > 10 * plain.frontend_hop / 4
+
+
+def made(bundle: str = "b", *, model: int = 100_000, **context: object) -> Instructions:
+    about = {"bundle": bundle, "clip_s": 2.0, "backend": "litert", "backend_version": "2", "python": "3", "numpy": "1",
+             "architecture": "x86_64", "processor_features": ["AVX", "AVX2"], **context}  # fmt: skip
+    return Instructions(1000, 50_000, model, 90_000, "callgrind", about)
+
+
+def write(path: Path, *counts: Instructions, commit: str | None = None) -> str:
+    value = {"schema": instructions.SCHEMA, "commit": commit, "counts": [c.to_dict() for c in counts]}
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "verdict"), [(100_000, "pass"), (100_490, "pass"), (100_510, "regress"), (1, "pass")]
+)
+def test_the_ratio_itself_decides(tmp_path: Path, model: int, verdict: str) -> None:
+    old, new = write(tmp_path / "old.json", made("a"), made()), write(tmp_path / "new.json", made(model=model))
+    done = CliRunner().invoke(cli.group, ["gate", new, "--baseline", old, "--instructions", "--json", "-"])
+    found = json.loads(done.output)
+    assert found["verdict"] == verdict and done.exit_code == {"pass": 0, "regress": 1}[verdict]
+    assert found["stages"]["model"]["ratio"] == model / 100_000 and found["stages"]["invoke"]["verdict"] == "pass"
+    text = CliRunner().invoke(cli.group, ["gate", new, "--baseline", old, "--instructions"]).output
+    assert ("grown by more than 0.5 %: model" in text) == (verdict == "regress")
+    assert CliRunner().invoke(
+        cli.group, ["gate", new, "--baseline", old, "--instructions", "--margin", "0.6"]
+    ).exit_code == 0  # fmt: skip
+
+
+def test_counts_of_other_software_are_not_compared(tmp_path: Path) -> None:
+    other = made(numpy="2", processor_features=["AVX", "AVX512F"])
+    old, new = write(tmp_path / "old.json", other, commit="0" * 40), write(tmp_path / "new.json", made())
+    done = CliRunner().invoke(cli.group, ["gate", new, "--baseline", old, "--instructions"])
+    with pytest.raises(ConfigError, match=r"numpy 2 / 1; processor features \['AVX512F'\] / \['AVX2'\].*--force"):
+        raise done.exception or AssertionError(done.output)
+    forced = CliRunner().invoke(cli.group, ["gate", new, "--baseline", old, "--instructions", "--force"])
+    assert forced.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "is no result"),
+        ("{", "is no result"),
+        ('{"schema": "x"}', "schema is 'x'"),
+        ('{"schema": "edge-bench/instructions/1", "counts": []}', "holds no instruction counts"),
+        ('{"schema": "edge-bench/instructions/1", "counts": [{"model": 1}]}', "missing or damaged"),
+    ],
+)
+def test_files_without_counts(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        gate_instructions.read(str(path), "b", 2.0)
+    several = write(path, made("a"), made("c"))
+    with pytest.raises(ConfigError, match="no counts of b with clips of 2 s"):
+        gate_instructions.read(several, "b", 2.0)
+
+
+def test_a_commit_gives_its_own_runtime(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    models = tmp_path / "edge_runtime" / "models"
+    models.mkdir(parents=True)
+    (models / "old.tflite").write_bytes(b"old")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "x")
+    (models / "old.tflite").write_bytes(b"new")
+    with trees.tree("HEAD", where=models) as then:
+        assert Path(then.bundle("old")).read_bytes() == b"old" and then.bundle("other.tflite") == "other.tflite"
+        assert then.commit == trees.commit_of("HEAD", where=tmp_path)
+    assert not then.folder.exists()
+    for ref in ("nothing", "--all", "-x", "a b", ""):
+        with pytest.raises(ConfigError, match="no commit that git knows here"), trees.tree(ref, where=tmp_path):
+            pass
+    git("rm", "-qrf", "edge_runtime")
+    git("commit", "-qm", "gone", "--allow-empty")
+    with pytest.raises(ConfigError, match="has no edge_runtime"), trees.tree("HEAD", where=tmp_path):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_a_planted_percent_is_caught_and_nothing_is_not(tmp_path: Path) -> None:
+    """A whole trial of one gate of each kind; every side is counted out of its own folder."""
+    how = gate_instructions.CountOptions(clip_s=0.5, source="callgrind")
+    summary = instructions_trial.trial("swishnet-slim-int8", {"model": 1.01}, 1, tmp_path / "t.jsonl", how)
+    verdicts = [(row["kind"], row["regress"], row["pass"]) for row in summary["rows"]]
+    assert verdicts == [("planted", 1, 0), ("same", 0, 1)]
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert lines[0]["ratios"]["model"] == pytest.approx(1.01, abs=0.002)
+    assert instructions_trial.trial("swishnet-slim-int8", {"model": 1.01}, 1, tmp_path / "t.jsonl", how) == summary
