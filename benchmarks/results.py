@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import ConfigError
+from . import documents
 
 SCHEMA = "edge-bench/run/1"
 STAGES = ("frontend", "model", "total")
@@ -34,28 +33,9 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is no JSON, is of another schema or lacks what every result has.
+        If the file cannot be read, is no JSON, or does not follow the schema.
     """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{path}: is not JSON; give a file that `edge-bench run --json FILE` wrote") from None
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if schema != SCHEMA:
-        raise ConfigError(f"{path}: schema is {schema!r}, needed is {SCHEMA!r}: a file of `edge-bench run --json FILE`")
-    try:
-        for _, _, times in stages(value):
-            if not times["samples"] or not all(isinstance(x, (int, float)) and x > 0 for x in times["samples"]):
-                raise ConfigError(f"{path}: a stage has no samples, or one that is not positive; measure again")
-            float(times["p50"])
-        known = {k: value["context"]["machine"][k] for k in _MACHINE}
-        known |= {k: value["context"][k] for k in _SOFTWARE} | {k: value["model"][k] for k in _MODEL}
-        _ = value["model"]["name"], value["model"]["sha256"], value["memory"]["peak"], value["context"]["time"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path}: a part is missing or damaged ({error}); measure again") from None
-    return value
+    return documents.read(path, "run")[1]
 
 
 def stages(result: dict[str, Any]) -> Iterator[tuple[float, str, dict[str, Any]]]:
