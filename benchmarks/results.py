@@ -45,12 +45,20 @@ def stages(result: dict[str, Any]) -> Iterator[tuple[float, str, dict[str, Any]]
             yield float(clip["clip_s"]), stage, clip["stages"][stage]
 
 
+def environment(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what times depend on beside the model: machine, software and interpreter, by name."""
+    about, model = result["context"], result["model"]
+    return (
+        {f"machine's {k}": about["machine"].get(k) for k in _MACHINE}
+        | {k: about.get(k) for k in _SOFTWARE}
+        | {k.replace("_", " "): model.get(k) for k in _MODEL}
+    )
+
+
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Return in what the environments of two results differ, in words; empty when times can be compared."""
-    pairs = [(f"machine's {k}", a["context"]["machine"].get(k), b["context"]["machine"].get(k)) for k in _MACHINE]
-    pairs += [(k, a["context"].get(k), b["context"].get(k)) for k in _SOFTWARE]
-    pairs += [(k.replace("_", " "), a["model"].get(k), b["model"].get(k)) for k in _MODEL]
-    return [f"{name} {_word(old)} / {_word(new)}" for name, old, new in pairs if old != new]
+    old, new = environment(a), environment(b)
+    return [f"{name} {_word(old[name])} / {_word(new[name])}" for name in old if old[name] != new[name]]
 
 
 def _word(value: Any) -> str:
