@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from glob import glob
@@ -205,36 +205,28 @@ def test_writers_at_the_same_time(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL server of our own, on a socket in the test's folder."""
-    folders = sorted(glob("/usr/lib/postgresql/*/bin"))
-    if not folders or not shutil.which("setpriv"):
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of our own, on a socket in a folder of its own; it refuses to run as root, so nobody runs it."""
+    programs = sorted(glob("/usr/lib/postgresql/*/bin"))
+    if not programs:
         pytest.skip("no PostgreSQL server is installed here")
-    data = tmp_path / "data"
-    data.mkdir()
-    user = []
-    if os.getuid() == 0:  # the server refuses to run as root
-        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        os.chown(data, 65534, 65534)
-        for folder in (data, *tmp_path.parents[: tmp_path.parts[::-1].index("tmp") if "tmp" in tmp_path.parts else 3]):
-            if folder != data and folder.owner() == "root" and folder not in (Path("/"), Path("/tmp")):
-                folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-    log = (tmp_path / "log").open("w")
-    subprocess.run([*user, f"{folders[-1]}/initdb", "-D", data, "-U", "ci", "-A", "trust", "--no-sync"], stdout=log,
-                   stderr=log, check=True, cwd=data)  # fmt: skip
-    server = subprocess.Popen([*user, f"{folders[-1]}/postgres", "-D", data, "-k", data, "-h", "", "-F"], stdout=log,
-                              stderr=log, cwd=data)  # fmt: skip
-    try:
-        for _ in range(100):
-            if (data / ".s.PGSQL.5432").exists():
-                break
-            time.sleep(0.1)
-        yield f"postgresql+psycopg://ci@/postgres?host={data}"
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
+    with tempfile.TemporaryDirectory(prefix="edge-bench-", ignore_cleanup_errors=True) as folder:
+        more: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if os.getuid() == 0:
+            os.chown(folder, 65534, 65534)
+            more |= {"user": 65534, "group": 65534, "extra_groups": []}
+        data = f"{folder}/data"
+        subprocess.run([f"{programs[-1]}/initdb", "-D", data, "-U", "ci", "-A", "trust", "--no-sync"], check=True, **more)
+        server = subprocess.Popen([f"{programs[-1]}/postgres", "-D", data, "-k", folder, "-h", "", "-F"], **more)
+        try:
+            for _ in range(600):
+                if Path(folder, ".s.PGSQL.5432").exists():
+                    break
+                time.sleep(0.1)
+            yield f"postgresql+psycopg://ci@/postgres?host={folder}"
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 @pytest.mark.slow
