@@ -206,7 +206,7 @@ def test_writers_at_the_same_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of our own, on a socket in a folder of its own; it refuses to run as root, so nobody runs it."""
+    """A PostgreSQL server on a socket in a folder of its own; it refuses to run as root, so nobody runs it."""
     programs = sorted(glob("/usr/lib/postgresql/*/bin"))
     if not programs:
         pytest.skip("no PostgreSQL server is installed here")
@@ -216,7 +216,8 @@ def postgresql() -> Iterator[str]:
             os.chown(folder, 65534, 65534)
             more |= {"user": 65534, "group": 65534, "extra_groups": []}
         data = f"{folder}/data"
-        subprocess.run([f"{programs[-1]}/initdb", "-D", data, "-U", "ci", "-A", "trust", "--no-sync"], check=True, **more)
+        command = [f"{programs[-1]}/initdb", "-D", data, "-U", "ci", "-A", "trust", "--no-sync"]
+        subprocess.run(command, check=True, **more)
         server = subprocess.Popen([f"{programs[-1]}/postgres", "-D", data, "-k", folder, "-h", "", "-F"], **more)
         try:
             for _ in range(600):
