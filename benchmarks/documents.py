@@ -23,6 +23,7 @@ MADE_BY = {
     "run": "edge-bench run --json FILE",
     "gate": "edge-bench gate --json FILE",
     "gate-trial": "edge-bench gate-trial --json FILE",
+    "instructions": "edge-bench instructions --json FILE",
     "compare": "edge-bench compare --json FILE",
     "history": "edge-bench history show --json FILE",
     "doctor": "edge-bench doctor --json FILE",

@@ -14,6 +14,7 @@ from typing import Any
 KEYWORDS = {
     "$schema", "$id", "$defs", "$ref", "title", "description", "type", "const", "enum", "required", "properties",
     "additionalProperties", "items", "minItems", "maxItems", "minimum", "exclusiveMinimum", "maximum", "pattern",
+    "minLength",
 }  # fmt: skip
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -50,6 +51,8 @@ def _errors(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str) -
         yield f"{here} is {_short(value)}, must be one of {', '.join(map(str, schema['enum']))}"
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
         yield f"{here} is {_short(value)}, must look like {schema['pattern']}"
+    if isinstance(value, str) and len(value) < schema.get("minLength", 0):
+        yield f"{here} is {_short(value)}, must have at least {schema['minLength']} character(s)"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         yield from _bounds(value, schema, here)
     if isinstance(value, dict):

@@ -146,18 +146,22 @@ def _counts(instructions: Any) -> Iterator[Metric]:
     """Yield instruction counts, where a run has them."""
     for name, count in instructions.items() if isinstance(instructions, dict) else ():
         if isinstance(count, (int, float)) and not isinstance(count, bool):
-            yield Metric(f"instructions/{name}", "count", count)
+            yield Metric(f"instructions/{instructions['source']}/{name}", "count", count)
 
 
 def _of_gate(value: Mapping[str, Any]) -> _Parts:
     about = value["context"]
     surroundings = {f"machine's {k}": about["machine"].get(k) for k in ("board", "cpu", "cores")}
-    surroundings |= {"backend": value.get("backend"), "clock": value.get("clock"), "against": value["baseline"]["name"]}
+    surroundings |= {"backend": value.get("backend"), "clock": value.get("clock"), "against": _side(value["baseline"])}
     metrics = [
         Metric(f"{value['clip_s']:g}s/{stage}/ratio", "ratio", row["ratio"], *row["interval"])
         for stage, row in value["stages"].items()
     ]
-    return value["candidate"]["name"], about["time"], surroundings, value["candidate"]["sha256"], None, metrics
+    return _side(value["candidate"]), about["time"], surroundings, value["candidate"]["sha256"], None, metrics
+
+
+def _side(side: Mapping[str, Any]) -> str:
+    return str(side.get("name") or side.get("bundle") or side["sha256"][:12])
 
 
 def _of_evaluation(value: Mapping[str, Any]) -> _Parts:

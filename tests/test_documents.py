@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from made_results import made_result, write_result
 
 from edge_bench.benchmarks import cli, documents
+from edge_bench.benchmarks.gate_instructions import CountOptions, verdict
+from edge_bench.benchmarks.instructions import Instructions
 from edge_bench.benchmarks.json_schema import KEYWORDS, first_error
+from edge_bench.benchmarks.series import entry
 from edge_runtime import ConfigError
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -77,6 +80,16 @@ def test_what_the_commands_write(tmp_path: Path) -> None:
         assert out.exists(), done.output
         assert documents.read(out)[0] == kind
         jsonschema.validate(json.loads(out.read_text()), documents.schema_of(kind))
+
+
+def test_a_gate_by_counts_is_a_gate() -> None:
+    counts = json.loads((RESULTS / "instructions-baseline.json").read_text())["counts"]
+    old, new = (Instructions(**one) for one in counts)
+    found = {**verdict(new, old, CountOptions()), "context": {"time": "2026", "machine": {}, "remarks": []}}
+    jsonschema.validate(found, documents.schema_of("gate"))
+    assert first_error(found, documents.schema_of("gate")) is None
+    kept = entry("gate", found)
+    assert kept.name == "swishnet-wide-int8" and {m.name for m in kept.metrics} >= {"2s/model/ratio", "2s/frontend/ratio"}
 
 
 @pytest.mark.slow
