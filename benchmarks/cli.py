@@ -17,6 +17,7 @@ import edge_runtime.errors  # noqa: E402
 
 COMMANDS = {
     "run": "edge_bench.benchmarks.run_cli:run",
+    "memory": "edge_bench.benchmarks.memory_cli:memory",
     "instructions": "edge_bench.benchmarks.instructions_cli:instructions",
     "compare": "edge_bench.benchmarks.compare_cli:compare",
     "gate": "edge_bench.benchmarks.gate_cli:gate",

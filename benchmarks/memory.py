@@ -1,7 +1,8 @@
 """Memory of this process, from Linux' own books.
 
 RSS counts every resident page, PSS shares common pages among their users, USS counts those that only this process
-has. The peak is the high-water mark of RSS since the process began.
+has: it falls when another process loads the same library. Anonymous pages belong to no file: what the process itself
+allocated, whoever else runs. The peak is the high-water mark of RSS since the process began.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes; None where the system does not tell (PSS and USS outside Linux)."""
+    """Bytes; None where the system does not tell (all but RSS outside Linux)."""
 
     rss: int | None
     pss: int | None
     uss: int | None
+    anonymous: int | None = None
 
     def to_dict(self) -> dict[str, int | None]:
         """Return plain values that JSON can hold."""
@@ -35,7 +37,7 @@ def now() -> Memory:
         key, _, value = line.partition(":")
         kib[key] = int(value.split()[0])
     uss = kib.get("Private_Clean", 0) + kib.get("Private_Dirty", 0)
-    return Memory(kib["Rss"] * 1024, kib["Pss"] * 1024, uss * 1024)
+    return Memory(kib["Rss"] * 1024, kib["Pss"] * 1024, uss * 1024, kib["Anonymous"] * 1024)
 
 
 def peak() -> int | None:

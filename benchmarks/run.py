@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime import EdgeBenchError, errors
+from edge_runtime import EdgeBenchError
 from edge_runtime.bundle import Bundle, read
 
 from . import context, instructions, sound
+from .against import against
+from .ask import ask
+from .peers import Peer
 from .statistics import median_interval, outliers
 
 SCHEMA = "edge-bench/run/1"
@@ -49,6 +48,8 @@ class RunOptions:
         Run the network in a process with limits; the times include the way there, the memory is without it.
     instructions : str, optional
         Count instructions, too: 'auto', 'perf' or 'callgrind'; see `instructions`.
+    against : tuple of Peer
+        Networks to time in turns with the bundle; see `peers`.
     """
 
     clips: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -64,6 +65,7 @@ class RunOptions:
     delegate: str | None = None
     sandbox: bool = False
     instructions: str | None = None
+    against: tuple[Peer, ...] = ()
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:
@@ -104,17 +106,25 @@ def run(
         for number in range(options.cold):
             for clip_s in options.clips:
                 say(f"cold calls: {clip_s:g} s, process {number + 1} of {options.cold}")
-                cold[clip_s].append(_ask({**request, "task": "first_call", "clip_s": clip_s}, options.threads))
+                first = {**request, "task": "first_call", "clip_s": clip_s}
+                cold[clip_s].append(ask("worker", first, threads=options.threads))
         say(f"steady calls: up to {options.rounds} rounds or {options.budget_s:g} s")
-        measured = _ask(
+        measured = ask(
+            "worker",
             {
                 **request, "task": "steady", "clips": options.clips, "rounds": options.rounds,
                 "budget_s": options.budget_s, "warm_s": options.warm_s, "precision": options.precision,
                 "idle_s": options.idle_s, "idle_calls": options.idle_calls,
             },
-            options.threads,
+            threads=options.threads,
         )  # fmt: skip
     about["after"] = context.state()
+    beside = None
+    if options.against:
+        beside = against(
+            bundle, options.against, clip_s=_usual(options.clips), rounds=options.rounds, budget_s=options.budget_s,
+            backend=options.backend, threads=options.threads, say=say,
+        )  # fmt: skip
     counted = _instructions(bundle, options, say) if options.instructions else None
     about["remarks"] = context.remarks(about)
     about["trust"] = "doubtful" if about["remarks"] else "good"
@@ -169,17 +179,21 @@ def run(
         },
         "sampling": sampling,
         "instructions": counted,
+        "against": beside,
         "options": {"rounds": options.rounds, "budget_s": options.budget_s, "cold_processes": options.cold},
     }
 
 
+def _usual(clips: Sequence[float]) -> float:
+    """Return the clip length for what is measured at one only: 2 s, which others compare at, or the longest."""
+    return 2.0 if 2.0 in clips else max(clips)
+
+
 def _instructions(bundle: Bundle, options: RunOptions, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the counts, for the clip length that they are usually compared at where it is measured."""
-    clip_s = 2.0 if 2.0 in options.clips else max(options.clips)
     say("counting instructions")
     assert options.instructions is not None
     return instructions.count(
-        bundle.path, clip_s=clip_s, source=options.instructions, backend=options.backend
+        bundle.path, clip_s=_usual(options.clips), source=options.instructions, backend=options.backend
     ).to_dict()
 
 
@@ -216,23 +230,5 @@ def _memory(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "peak": median([p["peak"] for p in processes]),
         "pss": {name: stage(name, "pss") for name in names},
         "uss": {name: stage(name, "uss") for name in names},
+        "anonymous": {name: stage(name, "anonymous") for name in names},
     }
-
-
-def _ask(request: dict[str, Any], threads: int) -> Any:
-    """Return a fresh process' answer."""
-    environment = dict(os.environ)
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[name] = str(threads)
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_bench.benchmarks.worker", json.dumps(request)],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise EdgeBenchError(f"the measuring process died: {last}") from None
-    if "error" in answer:
-        raise getattr(errors, answer["kind"])(answer["error"])
-    return answer

@@ -42,30 +42,39 @@ def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
 @click.option("--instructions", is_flag=False, flag_value="auto", metavar="[SOURCE]",
               help="Count instructions, too: auto (the default), perf or callgrind.")  # fmt: skip
+@click.option("--against", multiple=True, metavar="NAME|FILE[:FRONT_END]",
+              help="Also time yamnet, silero, mlperf-kws, or any .tflite or .onnx, in turns with BUNDLE.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
 def run(
     bundle: str, clips: tuple[float, ...], rounds: int | None, budget: float, precision: float | None, cold: int,
-    backend: str, threads: int, delegate: str | None, sandbox: bool, instructions: str | None, json_file: str | None,
+    backend: str, threads: int, delegate: str | None, sandbox: bool, instructions: str | None,
+    against: tuple[str, ...], json_file: str | None,
 ) -> None:  # fmt: skip
     """Benchmark BUNDLE (a path or a shipped name) on this machine.
 
     Times the front end (samples to features), the model (features to probabilities: quantise, set, invoke, get) and
     both together, each by itself, for every clip length, in a fresh process, on sound made at run time. "+-" is how
     well the median is known (95 %), "cold" the first call of a fresh process, "after idle" the first after a pause.
-    Memory: RSS is what the process holds, PSS shares common pages among processes.
+    Memory: RSS is what the process holds, PSS shares common pages among processes (`edge-bench memory` tells more).
+
+    A FILE of --against is a network that takes samples, or features of a front end that is named behind a colon: ours,
+    log-mel, mfcc or power, with settings such as mfcc,mel_bands=40,coefficients=10,hop_length=320.
 
     \b
     Example:
       edge-bench run
+      edge-bench run --against yamnet --against theirs.tflite:log-mel,mel_bands=40
       edge-bench run swishnet-wide-int8 --json wide.json
       edge-bench run --precision 1% --budget 60
     """
+    from .peers import find
     from .run import RunOptions
     from .run import run as measure
 
     options = RunOptions(
         clips=clips, rounds=rounds or (100_000 if precision else 1000), budget_s=budget, precision=precision, cold=cold,
         backend=backend, threads=threads, delegate=delegate, sandbox=sandbox, instructions=instructions,
+        against=tuple(find(text) for text in against),
     )
     result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
     if json_file != "-":
@@ -125,10 +134,14 @@ def render(result: dict[str, Any]) -> str:
         )),
         f"start: import {micro(result['start']['import'])}, load {micro(result['start']['load'])}",
     ]  # fmt: skip
-    if result["instructions"]:
+    if result.get("instructions"):
         from .instructions_cli import line
 
         lines.append(line(result["instructions"]))
+    if result.get("against"):
+        from .against import render as beside
+
+        lines += ["", beside(result["against"]), ""]
     s = result["sampling"]
     lines.append(f"{s['rounds']} rounds after {s['warm_up_s']:.1f} s of warm-up, ended by {s['ended']}")
     lines += [f"note: {remark}" for remark in about["remarks"]]
