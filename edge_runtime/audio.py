@@ -36,7 +36,7 @@ _MAGIC = (
     ("WebM", 0, b"\x1aE\xdf\xa3"),
     ("MP4", 4, b"ftyp"),
 )
-_BLOCK = 2**18  # samples of all channels that are decoded at a time
+_BLOCK = 160_000  # samples of all channels that are decoded at a time: ten seconds at 16 kHz, in a second-level cache
 _SLOWEST = 1000  # Hz; a damaged header that says less would blow up to gigabytes
 _LOUDEST = 2.0**31  # raw 32 bit integers kept as float; what is above was never sound
 _UNENDING = 2**62  # libsndfile gives more frames than that where the header says no number
@@ -124,6 +124,25 @@ def stream(
     return _stream(path, sample_rate, max(1, round(block_s * sample_rate)))
 
 
+def pieces(path: PathLike, *, sample_rate: int = 16000) -> Iterator[NDArray[np.float32]]:
+    """Read a recording in pieces of the length that costs least; otherwise as `stream`.
+
+    Yields
+    ------
+    numpy.ndarray of float32, shape (m,)
+        Some seconds; may be empty.
+
+    Raises
+    ------
+    AudioError
+        As `stream`.
+    ConfigError
+        If `sample_rate` makes no sense; at once.
+    """
+    _check_rate(sample_rate)
+    return _resampled(path, sample_rate)
+
+
 def _stream(path: PathLike, sample_rate: int, size: int) -> Iterator[NDArray[np.float32]]:
     waiting = np.zeros(0, np.float32)
     for part in _resampled(path, sample_rate):
@@ -156,7 +175,7 @@ def is_wav(path: PathLike) -> bool:
 def downmix(x: NDArray[Any]) -> NDArray[np.float32]:
     """Mean over the channels: (frames, channels) to float32 of shape (frames,)."""
     if x.shape[1] == 1:
-        return x[:, 0].astype(np.float32)
+        return np.ascontiguousarray(x[:, 0], np.float32)
     # In float64, where the sum of the channels cannot overflow.
     return np.asarray(x.mean(axis=1, dtype=np.float64), np.float32)
 

@@ -66,8 +66,15 @@ class DenseNetwork:
 
 def softmax(logits: Float32) -> Float32:
     """Return probabilities along the last axis."""
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+    # class by class: numpy is slow along short rows
+    top = logits[..., 0]
+    for i in range(1, logits.shape[-1]):
+        top = np.maximum(top, logits[..., i])
+    e = np.exp(logits - top[..., None])
+    total = e[..., 0]
+    for i in range(1, logits.shape[-1]):
+        total = total + e[..., i]
+    return np.asarray(e / total[..., None], np.float32)
 
 
 class Pool:
@@ -92,12 +99,15 @@ class Pool:
 
     def push(self, logits: Float32) -> Float32:
         """Return the probabilities of the frames, shape (frames, classes)."""
-        steps = np.rint(logits * np.float32(_STEPS_OF_ONE)).astype(np.int64)
+        rounded = np.rint(logits * np.float32(_STEPS_OF_ONE))
+        if self._length == 1:
+            return softmax(rounded / np.float32(_STEPS_OF_ONE))
+        steps = rounded.astype(np.int64)
         whole = np.concatenate([self._before, steps])
         sums = np.concatenate([np.zeros((1, self._classes), np.int64), np.cumsum(whole, axis=0)])
         stop = np.arange(len(self._before), len(whole)) + 1
         start = np.maximum(stop - self._length, 0)
-        self._before = whole[max(len(whole) - self._length + 1, 0) :] if self._length > 1 else whole[:0]
+        self._before = whole[max(len(whole) - self._length + 1, 0) :]
         mean = (sums[stop] - sums[start]) / (_STEPS_OF_ONE * (stop - start))[:, None]
         return softmax(mean.astype(np.float32))
 

@@ -9,6 +9,7 @@ A stream may also begin in the middle of a recording (`first`), so that blocks o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,11 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Return answers that follow one another as one."""
+        return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.dbfs for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -140,13 +146,15 @@ class DenseStream:
         """Samples taken so far, those before the stream's beginning included."""
         return self._front_end.samples
 
-    def push(self, samples: ArrayLike) -> Answers:
+    def push(self, samples: ArrayLike, *, hurry: bool = True) -> Answers:
         """Take samples and return the answers that are due.
 
         Parameters
         ----------
         samples : array_like, shape (n,)
             At the bundle's rate; float32 in [-1, 1] or int16; any number, also none.
+        hurry : bool
+            False lets answers wait until their block is full: nobody waits for those of a recording.
 
         Raises
         ------
@@ -160,7 +168,7 @@ class DenseStream:
         self._skip -= skip
         raw = self._feed(features[skip:])
         due = self._at - self._frames % self._hop
-        if due > self._answered:
+        if hurry and due > self._answered:
             raw.append(self._run(due))
         return self._answers(raw)
 

@@ -11,6 +11,7 @@ leaves a middle one of the frames that exist.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,19 @@ def _sorted_medians(rows: Levels, length: int) -> Levels:
     return np.asarray(np.sort(windows, axis=-1, kind="stable")[..., length // 2], np.uint8)
 
 
+@lru_cache(maxsize=2)
+def _tables(lane: type) -> tuple[NDArray[np.uint64], ...]:
+    """Return, for each word of thresholds, the word of every value: lane j says whether it is at most threshold j."""
+    lanes = 8 // np.dtype(lane).itemsize
+    values = np.arange(STEPS + 1)[:, None]
+    words = []
+    for first in range(0, STEPS, lanes):
+        thresholds = first + np.arange(lanes)  # those past the last step count nothing
+        table = (values <= thresholds) | (thresholds >= STEPS)
+        words.append(np.ascontiguousarray(table, lane).view(np.uint64)[:, 0])
+    return tuple(words)
+
+
 def _counted_medians(rows: Levels, length: int) -> Levels:
     """As `_sorted_medians`, by counting; the rows are laid end to end and windows across two rows thrown away."""
     lane: Any = np.uint8 if length < 256 else np.uint16
@@ -138,19 +152,18 @@ def _counted_medians(rows: Levels, length: int) -> Levels:
     sums = np.zeros(len(flat) + 1, np.uint64)
     words = np.empty(len(flat), np.uint64)
     counts = np.empty(len(flat) - length + 1, np.uint64)
-    above = np.zeros((len(counts), lanes), lane)
-    for first in range(0, STEPS, lanes):
-        thresholds = first + np.arange(lanes)
-        # lane j of a value's word: is the value at most threshold j? (thresholds past the last step count nothing)
-        table = (np.arange(STEPS + 1)[:, None] <= thresholds) | (thresholds >= STEPS)
-        np.take(np.ascontiguousarray(table, lane).view(np.uint64)[:, 0], flat, out=words, mode="clip")
+    above = np.zeros(len(counts) * lanes, lane)
+    half = lane(length // 2)
+    for table in _tables(lane):
+        np.take(table, flat, out=words, mode="clip")
         np.cumsum(words, out=sums[1:])
         # No lane of a difference overflows; carries between the lanes of the sums cancel in it.
         np.subtract(sums[length:], sums[:-length], out=counts)
-        above += counts.view(lane).reshape(-1, lanes) <= length // 2
+        # added as whole numbers: numpy would cast truths in small pieces
+        above += (counts.view(lane) <= half).view(np.uint8) if lane is np.uint8 else counts.view(lane) <= half
     # the sum of a word's lanes arrives in its highest lane when it is multiplied by one in every lane
     bits = 64 // lanes
     ones = np.uint64(sum(1 << (bits * i) for i in range(lanes)))
     medians = np.zeros(len(flat), np.uint8)
-    medians[: len(counts)] = (above.view(np.uint64)[:, 0] * ones) >> np.uint64(64 - bits)
+    medians[: len(counts)] = (above.view(np.uint64) * ones) >> np.uint64(64 - bits)
     return medians.reshape(rows.shape)[:, : rows.shape[1] - length + 1]

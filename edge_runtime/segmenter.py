@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import audio
+from . import audio, median
 from .bundle import Bundle, read
 from .decisions import UNKNOWN, Decisions, Segmentation
 from .dense_stream import Answers, DenseStream
@@ -24,7 +24,7 @@ from .errors import AudioError, ConfigError, InterpreterError
 from .segments import SILENCE, Segment
 from .sequence import Gap, SequenceCheck
 
-BLOCK_S = 20.0  # seconds of a file that are read at a time
+TELL_S = 20.0  # seconds of a file after which progress is told
 _BLOCK = 1 << 18  # samples of a recording that are worked on at a time
 
 Progress = Callable[[float, float], None]
@@ -292,12 +292,15 @@ class Segmenter:
         total = audio.info(path).seconds if progress else 0.0
 
         def blocks() -> Iterable[Float32]:
-            done = 0
-            for block in audio.stream(path, sample_rate=rate, block_s=BLOCK_S):
+            done, told = 0, 0.0
+            for block in audio.pieces(path, sample_rate=rate):
                 yield block
                 done += len(block)
-                if progress:
-                    progress(done / rate, total)
+                if progress and done / rate - told >= TELL_S:
+                    told = done / rate
+                    progress(told, total)
+            if progress and done / rate > told:
+                progress(done / rate, total)
 
         return self._whole(blocks(), str(path))
 
@@ -308,8 +311,14 @@ class Segmenter:
                 raise ConfigError("a stream is open in this segmenter; finish() or reset() it first")
             try:
                 found: list[Segment] = []
+                waiting: list[Answers] = []
                 for block in blocks:
-                    found += self.decide(self.stream.push(block))
+                    waiting.append(self.stream.push(block, hurry=False))
+                    if sum(map(len, waiting)) >= median.BLOCK:  # a running median costs less in long pieces
+                        found += self.decide(Answers.joined(waiting))
+                        waiting = []
+                if waiting:
+                    found += self.decide(Answers.joined(waiting))
                 n = self.stream.samples
                 if n < config.frame_length:
                     raise AudioError(

@@ -30,7 +30,6 @@ from . import median
 from .errors import ConfigError
 
 Int = NDArray[np.int64]
-_HOPS = 128  # hops whose samples stay in a cache
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,7 @@ def levels_dbfs(samples: ArrayLike, hop_length: int) -> NDArray[np.float32]:
     """
     x = np.asarray(samples, np.float32)
     hops = x[: len(x) // hop_length * hop_length].reshape(-1, hop_length)
-    power = np.empty(len(hops))
-    for first in range(0, len(hops), _HOPS):
-        # Cast here: einsum would cast in pieces that do not end with a hop, and sum in another order.
-        wide = hops[first : first + _HOPS].astype(np.float64)
-        power[first : first + _HOPS] = np.einsum("ij,ij->i", wide, wide) / hop_length
+    power = np.einsum("ij,ij->i", hops, hops).astype(np.float64) / hop_length
     return (10 * np.log10(power + 1e-12)).astype(np.float32)
 
 

@@ -210,11 +210,14 @@ def _decode(raw: bytes, sample_format: str) -> NDArray[np.float32]:
         wide = np.zeros((len(raw) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
         raw, bits = wide.tobytes(), 32
-    with np.errstate(over="ignore", invalid="ignore"):  # check_finite refuses the outcome
-        samples = np.frombuffer(raw, dtype).astype(np.float32)
+    samples = np.frombuffer(raw, dtype)
+    if tag == 3:
+        with np.errstate(over="ignore", invalid="ignore"):  # check_finite refuses the outcome
+            return samples.astype(np.float32)
     if bits == 8:
-        samples -= 128.0
-    return samples / np.float32(2.0 ** (bits - 1)) if tag == 1 else samples
+        samples = samples.astype(np.int16) - 128
+    # cast and scaled in one pass; a power of two has no rounding
+    return np.multiply(samples, np.float32(2.0 ** (1 - bits)), dtype=np.float32)
 
 
 def write_wav(

@@ -23,7 +23,7 @@ from ..errors import AudioError, EdgeBenchError
 from ..segmenter import Segmenter
 from ..segments import Segment
 
-_READ = 1 << 18  # samples that a block is read by
+_READ = 160_000  # samples that a block is read by
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,7 @@ def _parse(model: bytes, what: str) -> Bundle:
 def _segmenter(model: bytes, what: str, settings: str, backend: str) -> Segmenter:
     """Return the segmenter of a process: making one takes longer than a short recording."""
     bundle = _parse(model, what)
-    # the decision hop of a whole block, because nobody waits for an answer within it
-    hop_s = DenseForm.of(bundle).block * bundle.front_end.hop_s
-    return Segmenter(
-        bundle, settings=Segmentation.from_dict(json.loads(settings)), decision_hop_s=hop_s, backend=backend
-    )
+    return Segmenter(bundle, settings=Segmentation.from_dict(json.loads(settings)), backend=backend)
 
 
 @dataclass(frozen=True)
@@ -157,13 +153,11 @@ def answer_block(job: Job, path: str, block: Block) -> Answers | Failed:
     """Return the answers for a block of a recording."""
     try:
         bundle = job.bundle
-        stream = DenseStream(
-            bundle, decision_hop=DenseForm.of(bundle).block, first=block.first, backend=job.backend
-        )  # fmt: skip
+        stream = DenseStream(bundle, first=block.first, backend=job.backend)
         stop = bundle.front_end.samples(block.stop)
-        parts = [stream.push(x) for x in _samples(path, stream.first_sample, stop)]
+        parts = [stream.push(x, hurry=False) for x in _samples(path, stream.first_sample, stop)]
         parts.append(stream.finish())
-        return Answers(*(np.concatenate([getattr(p, k) for p in parts]) for k in ("logits", "dbfs")))
+        return Answers.joined(parts)
     except EdgeBenchError as error:
         return Failed(_naming(path, str(error)))
     except Exception as error:
