@@ -42,6 +42,12 @@ def dequantise(q: NDArray[Any], scale: float, zero_point: int) -> Float32:
     return (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
+def shares(p: Float32) -> Float32:
+    """Return probabilities (n, classes) that sum to one: those of an int8 network, multiples of 1/256, need not."""
+    total = p.sum(axis=1, keepdims=True)
+    return np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=total > 0)
+
+
 def padded(clips: Float32, frames: int) -> Float32:
     """Return clips (n, frames, features) behind zeros, so that they have `frames` frames."""
     return np.pad(clips, ((0, 0), (frames - clips.shape[1], 0), (0, 0)))
@@ -193,11 +199,8 @@ class Classifier:
 
     def probabilities(self, features: Float32) -> Float32:
         """Return the class probabilities of one clip from its features, shape (classes,)."""
-        raw = self.session.run(self.network_input(features))[0]
-        p = dequantise(raw, *self.session.output_quantization)
-        total = p.sum()
-        # int8 probabilities are multiples of 1/256 and need not sum to one
-        return p / total if total > 0 else np.full(len(p), 1 / len(p), np.float32)
+        raw = self.session.run(self.network_input(features))
+        return shares(dequantise(raw, *self.session.output_quantization))[0]
 
     def clips(self, samples: ArrayLike, *, hop_s: float | None = None) -> Iterator[tuple[float, float, Float32]]:
         """Yield (start_s, end_s, probabilities) of every clip; see `classify`."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edge_bench.benchmarks.cli import group, main
 from edge_bench.train import corpus, posteriors, segment_evaluate, segmentation
+from edge_bench.train.events import EVENT_SCORES
 from edge_bench.train.posteriors import Track
 from edge_bench.train.segmentation import FileCounts, score_file, summarise
 from edge_bench.train.stream_files import Annotated, write_streams
@@ -43,7 +44,7 @@ def folder(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_perfect_segmentation_scores_one() -> None:
     scores = summarise([score_file(REFERENCE, found(*REFERENCE), CLASSES)] * 3, CLASSES, samples=20)
-    for name in ("frame_accuracy", "speech_nonspeech", *segmentation.EVENT_SCORES, "boundary_f"):
+    for name in ("frame_accuracy", "speech_nonspeech", *EVENT_SCORES, "boundary_f"):
         assert scores[name] == 1.0 and scores["intervals"][name] == (1.0, 1.0)
     assert (scores["files"], scores["frames"]) == (3, 3300), "silence is left out"
 
@@ -68,7 +69,7 @@ def test_silence_found_in_sound_is_wrong_but_no_speech() -> None:
     assert scores["frame_accuracy"] == pytest.approx(4 / 11)
     assert scores["speech_nonspeech"] == 1.0
     nothing = score_file(REFERENCE, found((0, 12, SILENCE)), CLASSES)
-    assert nothing.events.tolist() == [[0, 3, 0]] * 3
+    assert nothing.events.tolist() == [[0, 11, 0], [0, 3, 0], [0, 3, 0]], "eleven seconds, three events"
 
 
 def test_frames_outside_the_annotation_do_not_count() -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from edge_runtime import ConfigError, CorpusError, FrontEnd, audio
 from edge_runtime.bundle import Bundle
-from edge_runtime.classify import Classifier
-from edge_runtime.dense import DELAY, DenseNetwork, pooled
+from edge_runtime.classify import Classifier, dequantise, quantise, shares
+from edge_runtime.dense import DELAY, DenseNetwork, pooled, softmax
+from edge_runtime.probability import SMALLEST
 from edge_runtime.smoothing import Smoothing, levels_dbfs
 
 from .stream_files import Annotated
@@ -42,9 +43,12 @@ class Track:
     dbfs: Float32
     answers: dict[str, Float32]
 
-    def probabilities(self, source: str, pool: int = 1) -> Float32:
-        """Return what `smoothing` takes; clips are pooled already."""
-        return pooled(self.answers[source], pool) if source == DENSE else self.answers[source]
+    def probabilities(self, source: str, pool: int = 1, temperature: float = 1.0) -> Float32:
+        """Return what `smoothing` takes, logits divided by `temperature`; clips are pooled already."""
+        answers = self.answers[source]
+        if source == DENSE:
+            return pooled(answers if temperature == 1 else answers / np.float32(temperature), pool)
+        return answers if temperature == 1 else softmax(np.log(np.maximum(answers, SMALLEST)) / np.float32(temperature))
 
 
 def source_names(clip_s: Sequence[float], bundle: Bundle) -> list[str]:
@@ -102,8 +106,18 @@ def tracks(
 
 def _slide(classifier: Classifier, features: Float32) -> Float32:
     """Return a clip network's probabilities at every frame, shape (frames, classes)."""
-    ends = np.arange(min(classifier.frames, len(features)), len(features) + 1, HOP)
-    answers = np.stack([classifier.probabilities(features[max(0, end - classifier.frames) : end]) for end in ends])
+    if len(features) < classifier.frames:
+        return np.tile(classifier.probabilities(features), (len(features), 1))
+    ends = np.arange(classifier.frames, len(features) + 1, HOP)
+    session = classifier.session
+    fed = classifier.network_input(features[: classifier.frames])  # what lies before a clip stays
+    n = min(classifier.frames, fed.shape[2])
+    q = quantise(features, *session.input_quantization, session.input_dtype)
+    raw = []
+    for end in ends:
+        fed[0, 0, -n:] = q[end - n : end]
+        raw.append(session.run(fed)[0])
+    answers = shares(dequantise(np.stack(raw), *session.output_quantization))
     # frame t has the answer of the last clip that ends with it or before
     newest = np.searchsorted(ends, np.arange(1, len(features) + 1), side="right") - 1
     return answers[np.maximum(newest, 0)]

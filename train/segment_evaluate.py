@@ -10,10 +10,11 @@ from typing import Any
 
 from edge_runtime import ConfigError
 from edge_runtime.bundle import Bundle, read
+from edge_runtime.decisions import Segmentation
 from edge_runtime.segments import SILENCE
-from edge_runtime.smoothing import Smoothing
 
 from . import posteriors
+from .events import EVENT_SCORES
 from .posteriors import Progress, Track
 from .segmentation import summarise
 from .stream_files import Annotated, StreamSet, read_folder, read_labels
@@ -23,7 +24,7 @@ TUNING_SCHEMA = "edge-bench/tune-smoothing/1"
 SCHEMA = "edge-bench/evaluate-segmentation/1"
 TUNED = "tuned"
 
-Choices = Mapping[str, Mapping[str, Smoothing]]
+Choices = Mapping[str, Mapping[str, Segmentation]]
 
 
 def _labels(bundle: Bundle) -> tuple[str, ...]:
@@ -80,34 +81,44 @@ def tune_bundle(
     if streams.split == "test":
         raise ConfigError(f"{folder}: streams of the test split; tune on those of validation")
     files = streams.files[:limit]
+    hop_s = bundle.front_end.hop_s
     sources = posteriors.source_names(clip_s, bundle)
     tracks = posteriors.tracks(bundle, files, sources, backend=backend, progress=progress)
     chosen = {}
     for source in sources:
-        choice = tune(tracks, files, source, bundle.classes, hop_s=bundle.front_end.hop_s, progress=progress)
+        choice = tune(tracks, files, source, bundle.classes, hop_s=hop_s, progress=progress)
         best = next(h for h in choice.history if h["smoothing"] == choice.smoothing.to_dict())
-        chosen[source] = {**best, "tried": list(choice.history)}
+        before, after = (
+            summarise(score(tracks, files, source, choice.smoothing, bundle.classes, hop_s=hop_s, temperature=t),
+                      bundle.classes, samples=1)["calibration_error"]
+            for t in (1.0, choice.temperature)
+        )  # fmt: skip
+        chosen[source] = {**best, "temperature": choice.temperature, "calibration_error": after,
+                          "calibration_error_at_1": before, "tried": list(choice.history)}  # fmt: skip
     return {
         "schema": TUNING_SCHEMA, "model": bundle.name, "sha256": bundle.sha256, "split": streams.split,
         "corpus": streams.corpus, "seed": streams.seed, "files": len(files), "chosen": chosen,
     }  # fmt: skip
 
 
-def read_choices(files: Sequence[Path]) -> dict[str, dict[str, Smoothing]]:
-    """Return the smoothings that ``tune-smoothing`` wrote, by bundle name and source.
+def read_choices(files: Sequence[Path]) -> dict[str, dict[str, Segmentation]]:
+    """Return the smoothings and temperatures that ``tune-smoothing`` wrote, by bundle name and source.
 
     Raises
     ------
     ConfigError
         If a file is no such choice.
     """
-    found: dict[str, dict[str, Smoothing]] = {}
+    found: dict[str, dict[str, Segmentation]] = {}
     for path in files:
         try:
             value = json.loads(path.read_text())
             if value["schema"] != TUNING_SCHEMA:
                 raise ConfigError(f"{path}: schema is {value['schema']!r}, expected {TUNING_SCHEMA!r}")
-            chosen = {s: Smoothing.from_dict(entry["smoothing"]) for s, entry in value["chosen"].items()}
+            chosen = {
+                s: Segmentation.from_dict({k: entry[k] for k in ("smoothing", "temperature") if k in entry})
+                for s, entry in value["chosen"].items()
+            }
             found[str(value["model"])] = chosen
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -146,17 +157,20 @@ def evaluate(
         first = first or tracks
         tuned = (choices or {}).get(bundle.name, {})
         settings = [
-            (source, label, smoothing)
+            (source, label, chosen)
             for source in sources
-            for label, smoothing in {
-                **posteriors.usual_smoothings(source, hop_s), **({TUNED: tuned[source]} if source in tuned else {}),
+            for label, chosen in {
+                **{k: Segmentation(s) for k, s in posteriors.usual_smoothings(source, hop_s).items()},
+                **({TUNED: tuned[source]} if source in tuned else {}),
             }.items()
         ]  # fmt: skip
-        for number, (source, label, smoothing) in enumerate(settings):
-            counts = score(tracks, streams.files, source, smoothing, classes, hop_s=hop_s)
+        for number, (source, label, chosen) in enumerate(settings):
+            smoothing, temperature = chosen.smoothing, chosen.temperature
+            counts = score(tracks, streams.files, source, smoothing, classes, hop_s=hop_s, temperature=temperature)
             rows.append(
                 {"model": bundle.name, "path": name, "sha256": bundle.sha256, "window": source, "smoothing": label,
-                 "settings": smoothing.to_dict(), "look_ahead_s": round(smoothing.look_ahead(hop_s) * hop_s, 6),
+                 "settings": smoothing.to_dict(), "temperature": temperature,
+                 "look_ahead_s": round(smoothing.look_ahead(hop_s) * hop_s, 6),
                  **summarise(counts, classes)}
             )  # fmt: skip
             if progress:
@@ -202,13 +216,13 @@ def cells(result: Mapping[str, Any], kind: str) -> tuple[list[str], list[list[st
             out.append(line)
         return ["model, smoothing", *(w if w == posteriors.DENSE else f"{w} s" for w in windows)], out
     header = ["model, window, smoothing", "look-ahead", "accuracy", "95 %", "speech/non", "segment F1", "onset F1",
-              "on-offset F1", "boundary F"]  # fmt: skip
+              "on-offset F1", "boundary F", "cal. error"]  # fmt: skip
     out = []
     for r in rows:
         low_high = r["intervals"].get("frame_accuracy")
         between = f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}" if low_high else "-"
         window = r["window"] if r["window"] == posteriors.DENSE else f"{r['window']} s"
-        scores = [percent(r.get(k), 1) for k in ("segment_f1", "onset_f1", "onset_offset_f1", "boundary_f")]
+        scores = [percent(r.get(k), 1) for k in (*EVENT_SCORES, "boundary_f", "calibration_error")]
         out.append([f"{r['model']}, {window}, {r['smoothing']}", f"{r['look_ahead_s']:.2f} s",
                     percent(r["frame_accuracy"]), between, percent(r.get("speech_nonspeech")), *scores])  # fmt: skip
     return header, out
@@ -225,5 +239,5 @@ def draw(
     bundle, track = read(name), tracks[number]
     source = posteriors.DENSE if posteriors.DENSE in track.answers else next(iter(track.answers))
     usual = posteriors.usual_smoothings(source, bundle.front_end.hop_s)["median 200"]
-    smoothing = choices.get(bundle.name, {}).get(source, usual)
-    draw_stream(bundle, streams.files[number], track, source, smoothing, path)
+    chosen = choices.get(bundle.name, {}).get(source, Segmentation(usual))
+    draw_stream(bundle, streams.files[number], track, source, chosen, path)

@@ -10,8 +10,9 @@ import numpy as np
 
 from edge_runtime import audio
 from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.decisions import Segmentation
 from edge_runtime.segments import SILENCE, segments
-from edge_runtime.smoothing import Smoothing, smooth
+from edge_runtime.smoothing import smooth
 
 from .posteriors import Track
 from .stream_files import Annotated
@@ -21,7 +22,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def draw_stream(
-    bundle: Bundle, file: Annotated, track: Track, source: str, smoothing: Smoothing, path: Path
+    bundle: Bundle, file: Annotated, track: Track, source: str, chosen: Segmentation, path: Path
 ) -> None:
     """Draw one annotated recording as a PNG."""
     import matplotlib
@@ -32,7 +33,8 @@ def draw_stream(
     rate, hop_s, classes = bundle.front_end.sample_rate, bundle.front_end.hop_s, bundle.classes
     colours = {**{c: COLOURS[i % len(COLOURS)] for i, c in enumerate(classes)}, SILENCE: "#BBBBBB"}
     samples = audio.load(file.audio, sample_rate=rate)
-    raw = track.probabilities(source, smoothing.pool)
+    smoothing = chosen.smoothing
+    raw = track.probabilities(source, smoothing.pool, chosen.temperature)
     found = segments(raw, classes, smoothing, hop_s=hop_s, dbfs=track.dbfs)
     times = np.arange(len(raw)) * hop_s
 

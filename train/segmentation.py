@@ -4,9 +4,11 @@ Conventions:
 
 * an annotation and a segmentation are intervals (start_s, end_s, label) in order; ``silence`` is one of the labels;
 * *frame accuracy* is over the frames whose middle lies in an annotated interval that is not silence, as in the SwishNet
-  paper; silence found there is wrong. Speech / non-speech takes all classes but speech for one;
-* *segment F1* (sed_eval, 1 s), *onset F1* and *onset-offset F1* (sed_eval, collar 0.5 s, or half of the event for its
-  offset where that is longer) take the classes as events and silence as none, all classes together (micro average);
+  paper; silence or ``unknown`` found there is wrong. Speech / non-speech takes all classes but speech for one;
+* *segment F1* (1 s), *onset F1* and *onset-offset F1* (collar 0.5 s, or half of the event for its offset where that
+  is longer) take the classes as events and silence as none, all classes together (micro average); see `events`;
+* *calibration error*: frames by the confidence of the segment that they lie in, in ten bins, silence left out on both
+  sides: the mean distance between confidence and share of right frames;
 * *boundary F* (mir_eval, hit within 0.5 s) is the mean over files of the boundaries between any two intervals, without
   the file's own beginning and end; files with a single interval have none.
 
@@ -17,19 +19,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime import ConfigError
+from edge_runtime.decisions import UNKNOWN
 from edge_runtime.metrics import interval
 from edge_runtime.segments import SILENCE, Segment, frame_labels
 
-COLLAR_S = 0.5
-SEGMENT_S = 1.0
-EVENT_SCORES = ("segment_f1", "onset_f1", "onset_offset_f1")
+from .events import COLLAR_S, EVENT_SCORES, event_counts
+
+BINS = 10  # of confidence
 
 Int = NDArray[np.int64]
 Interval = tuple[float, float, str]
@@ -47,11 +50,14 @@ class FileCounts:
         Correct, annotated and found for `EVENT_SCORES`.
     boundary_f : float
         NaN where the annotation has a single interval.
+    confidence : np.ndarray, float64, shape (3, BINS)
+        Frames, sum of their segments' confidences, and right frames, by confidence.
     """
 
     confusion: Int
     events: NDArray[np.float64]
     boundary_f: float
+    confidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, BINS)))
 
 
 def reference_labels(reference: Sequence[Interval], classes: Sequence[str], frames: int, *, hop_s: float = 0.01) -> Int:
@@ -98,7 +104,35 @@ def score_file(
     """
     confusion = file_confusion(reference, found, classes, hop_s=hop_s)
     events = np.array([event_counts(reference, found, classes, name) for name in EVENT_SCORES])
-    return FileCounts(confusion, events, _boundary_f(reference, found))
+    confidence = confidence_counts(confidences(reference, found, classes, hop_s=hop_s))
+    return FileCounts(confusion, events, _boundary_f(reference, found), confidence)
+
+
+def confidences(
+    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str], *, hop_s: float = 0.01
+) -> NDArray[np.float64]:
+    """Return confidence, frames and right frames of each segment, (segments, 3), where both sides name a class."""
+    truth = reference_labels(reference, classes, round(found[-1].end_s / hop_s), hop_s=hop_s)
+    rows = []
+    for s in found:
+        if s.label in classes:
+            inside = truth[round(s.start_s / hop_s) : round(s.end_s / hop_s)]
+            right = np.count_nonzero(inside == list(classes).index(s.label))
+            rows.append((s.confidence, np.count_nonzero(inside >= 0), right))
+    return np.array(rows, np.float64).reshape(-1, 3)
+
+
+def confidence_counts(of_segments: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return frames, summed confidence and right frames by confidence, (3, `BINS`), from `confidences`."""
+    sure, frames, right = of_segments.T
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    return np.stack([np.bincount(place, x, BINS) for x in (frames, frames * sure, right)])
+
+
+def calibration_error(counts: NDArray[np.float64]) -> float:
+    """Return the mean distance of confidence and accuracy, by frames, from `confidence_counts` (3, `BINS`)."""
+    frames, sure, right = counts
+    return float(np.abs(sure - right).sum() / max(frames.sum(), 1))
 
 
 def file_confusion(
@@ -108,39 +142,11 @@ def file_confusion(
     if not reference or not found:
         raise ConfigError("nothing to compare: the annotation or the segmentation is empty")
     frames = round(found[-1].end_s / hop_s)
-    labels = frame_labels(found, [*classes, SILENCE], frames, hop_s=hop_s)
+    labels = np.minimum(frame_labels(found, [*classes, SILENCE, UNKNOWN], frames, hop_s=hop_s), len(classes))
     truth = reference_labels(reference, classes, frames, hop_s=hop_s)
     # beyond what is annotated there is no truth to be compared with
     annotated = (np.arange(frames) + 0.5) * hop_s < reference[-1][1]
     return frame_confusion(truth[annotated], labels[annotated], len(classes))
-
-
-def event_counts(
-    reference: Sequence[Interval], found: Sequence[Segment], classes: Sequence[str], name: str
-) -> NDArray[np.float64]:
-    """Return how many events are correct, annotated and found, shape (3,), for one of `EVENT_SCORES`."""
-    import dcase_util
-    import sed_eval
-
-    def events(intervals: Sequence[Interval]) -> Any:
-        return dcase_util.containers.MetaDataContainer(
-            [{"filename": "a", "onset": a, "offset": b, "event_label": label}
-             for a, b, label in intervals if label != SILENCE]
-        )  # fmt: skip
-
-    wanted, given = events(reference), events([(s.start_s, s.end_s, s.label) for s in found])
-    if not len(wanted) or not len(given):  # sed_eval refuses an empty list
-        return np.array([0, len(wanted), len(given)], np.float64)
-    kinds = sed_eval.sound_event
-    if name == "segment_f1":
-        metric = kinds.SegmentBasedMetrics(list(classes), time_resolution=SEGMENT_S)
-    else:
-        offset = name == "onset_offset_f1"
-        metric = kinds.EventBasedMetrics(
-            list(classes), evaluate_offset=offset, t_collar=COLLAR_S, percentage_of_length=0.5
-        )
-    metric.evaluate(wanted, given)
-    return np.array([metric.overall["Ntp"], metric.overall["Nref"], metric.overall["Nsys"]], np.float64)
 
 
 def _boundary_f(reference: Sequence[Interval], found: Sequence[Segment]) -> float:
@@ -172,13 +178,14 @@ def summarise(
     -------
     dict
         ``files``, ``frames`` (annotated and not silent), the scores by name, ``intervals`` by score (two numbers each;
-        absent for a single file), ``confusion`` (rows and columns: the classes, then silence).
+        absent for a single file), ``confusion`` (rows and columns: the classes, then silence), ``confidence``.
     """
     if not files:
         raise ConfigError("there is no file to score")
     confusion = np.stack([f.confusion for f in files]).astype(np.float64)
     events = np.stack([f.events for f in files])
     boundary = np.array([f.boundary_f for f in files])
+    confidence = np.sum([f.confidence for f in files], axis=0)
 
     def scores(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """`weights`: (n, files), how often each file was drawn."""
@@ -197,6 +204,8 @@ def summarise(
         "files": len(files),
         "frames": int(confusion[:, : len(classes)].sum()),
         **{name: float(value[0]) for name, value in point.items()},
+        "calibration_error": calibration_error(confidence),
+        "confidence": dict(zip(("frames", "summed", "right"), confidence.tolist(), strict=True)),
         "intervals": {name: interval(values) for name, values in spread.items()},
         "confusion": confusion.sum(axis=0).astype(np.int64).tolist(),
     }
