@@ -40,6 +40,7 @@ COMMANDS = {
     "streams": "edge_bench.train.segmentation_cli:streams",
     "tune-smoothing": "edge_bench.train.segmentation_cli:tune_smoothing",
     "evaluate-segmentation": "edge_bench.train.segmentation_cli:evaluate_segmentation",
+    "false-activations": "edge_bench.train.segmentation_cli:false_activations",
     "reproduce": "edge_bench.train.reproduce_cli:reproduce",
     "search": "edge_bench.train.search_cli:search",
     "card": "edge_bench.train.cli:card",

@@ -1,4 +1,4 @@
-"""``edge-bench streams``, ``tune-smoothing`` and ``evaluate-segmentation``."""
+"""``edge-bench streams``, ``tune-smoothing``, ``evaluate-segmentation`` and ``false-activations``."""
 
 from __future__ import annotations
 
@@ -142,3 +142,54 @@ def evaluate_segmentation(
         draw(bundles[0], streams, tracks, choices, plot_file, plot)
     if json_file:
         write_json(json_file, result)
+
+
+@click.command("false-activations")
+@click.argument("bundles", nargs=-1, required=True)
+@corpus_option
+@click.option("--split", default="validation", show_default=True, help="train, validation or test.")
+@click.option("--noise", default="noise", show_default=True, help="The class that is not to activate anything.")
+@click.option("--smoothing", multiple=True, type=click.Path(path_type=Path), help="JSON of tune-smoothing, by bundle.")
+@click.option("--log", default="results/test-log.jsonl", show_default=True, help="Looks at the test split go here.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw what is found against false activations.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def false_activations(
+    bundles: tuple[str, ...], corpus: Path | None, split: str, noise: str, smoothing: tuple[Path, ...], log: str,
+    plot: Path | None, json_file: str | None,
+) -> None:  # fmt: skip
+    """How often an hour BUNDLES hear something else in noise, and what a limit on confidence (--unknown) costs.
+
+    A row for each limit: segments taken for another class by the hour of noise, and the share of the time of the other
+    classes that is still found. Intervals are 95 %, from a bootstrap over groups.
+
+    \b
+    Example:
+      edge-bench false-activations swishnet-slim-int8 --corpus ~/corpus
+      edge-bench false-activations swishnet-slim-int8 swishnet-wide-int8 --corpus ~/corpus --plot alarms.png
+    """
+    from edge_bench.benchmarks.table import table
+    from edge_runtime.bundle import read
+
+    from . import corpus as corpora
+    from . import false_activations as alarms
+    from .posteriors import DENSE
+    from .segment_evaluate import read_choices
+
+    choices = read_choices(smoothing)
+    whole = corpora.load(need_corpus(corpus), complete=False)
+    results = []
+    for path in bundles:
+        bundle = read(path)
+        results.append(
+            alarms.evaluate(bundle, path, whole, split, choices.get(bundle.name, {}).get(DENSE), noise=noise,
+                            log=Path(log), progress=Bar())
+        )  # fmt: skip
+    if json_file != "-":
+        for result in results:
+            hours = result["hours"][noise]
+            click.echo(f"{result['model']} on {split}: false activations in {hours:.2f} h of {noise}")
+            click.echo(table(*alarms.cells(result)))
+    if plot:
+        alarms.draw(results, plot)
+    if json_file:
+        write_json(json_file, {"schema": alarms.SCHEMA, "results": results})
