@@ -314,21 +314,25 @@ class SignatureSession:
     """A named signature of a model that is not its primary graph, such as ``dense``; see `Session`."""
 
     def __init__(
-        self, flatbuffer: bytes, key: str, *, backend: str = "auto", threads: int = 1, delegate: str | None = None
-    ) -> None:
+        self, flatbuffer: bytes, key: str, *, frames: int | None = None, backend: str = "auto", threads: int = 1,
+        delegate: str | None = None,
+    ) -> None:  # fmt: skip
         self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, "default")
         try:
             with quiet_stderr():
                 self._runner = self._interpreter.get_signature_runner(key)
                 (self._in, details), *_ = self._runner.get_input_details().items()
                 (self._out, result), *_ = self._runner.get_output_details().items()
-                # The first run allocates and may say so on standard error.
-                self._runner(**{self._in: np.zeros(details["shape"], details["dtype"])})
+                shape = [int(n) for n in details["shape"]]
+                if frames is not None:
+                    shape[2] = frames
+                # The first run allocates (for the shape that it is given) and may say so on standard error.
+                first = self._runner(**{self._in: np.zeros(shape, details["dtype"])})
         except (RuntimeError, ValueError, EdgeBenchError) as error:
             raise InterpreterError(f"{self.backend} {self.version} has no signature {key!r}: {error}") from None
-        self.input_shape = tuple(int(n) for n in details["shape"])
+        self.input_shape = tuple(shape)
         self.input_dtype = np.dtype(details["dtype"])
-        self.output_shape = tuple(int(n) for n in result["shape"])
+        self.output_shape = tuple(int(n) for n in first[self._out].shape)
         self.output_dtype = np.dtype(result["dtype"])
         self.input_quantization: tuple[float, int] = tuple(details["quantization"])
         self.output_quantization: tuple[float, int] = tuple(result["quantization"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy.signal import lfilter
 
 from edge_runtime.wav import write_wav
@@ -149,3 +150,25 @@ def python(code: str, *arguments: str, timeout: float = 120) -> str:
     )  # fmt: skip
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
     return done.stdout
+
+
+def librosa() -> Any:
+    """Import librosa, whose compiled loops are then compiled when they are called.
+
+    Its import compiles them for a dozen types, which takes 40 s in a fresh environment; we call none of them.
+    """
+    if "librosa" not in sys.modules:
+        numba = pytest.importorskip("numba")
+        before = numba.guvectorize, numba.vectorize
+        numba.guvectorize = lambda _types, layout, **options: before[0](layout, nopython=True)
+        numba.vectorize = lambda _types, **options: before[1](nopython=True)
+        try:
+            import librosa.beat
+            import librosa.core
+            import librosa.feature
+            import librosa.util.utils
+        finally:
+            numba.guvectorize, numba.vectorize = before
+    import librosa
+
+    return librosa

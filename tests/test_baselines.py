@@ -6,6 +6,7 @@ import doctest
 from collections.abc import Callable
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 from helpers import CLASSES, pool_of
@@ -40,7 +41,7 @@ def toy(count: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize(("frames", "width"), [(9, 9), (10, 9), (48, 9), (198, 9), (30, 5)])
 def test_deltas_are_librosas(frames: int, width: int, order: int) -> None:
-    librosa = pytest.importorskip("librosa")
+    librosa = helpers.librosa()
     x = np.random.default_rng(frames).standard_normal((frames, 20)).astype(np.float32)
     wanted = librosa.feature.delta(x.T, order=order, width=width).T
     np.testing.assert_allclose(baselines.delta(x, order=order, width=width), wanted, atol=1e-5)

@@ -11,6 +11,7 @@ import tracemalloc
 import warnings
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 from helpers import RATE, SOUNDS, noise
@@ -61,8 +62,7 @@ SIGNALS = signals()
 
 def librosa_power(x: np.ndarray, c: FrontEndConfig) -> np.ndarray:
     """librosa's power spectrogram of our frames, shape (frames, bins)."""
-    import librosa
-
+    librosa = helpers.librosa()
     # librosa puts the window in the middle of its frame, we put it at the start
     before = (c.fft_length - c.frame_length) // 2
     padded = np.pad(x.astype(np.float64), (before, c.fft_length - c.frame_length - before))
@@ -75,8 +75,7 @@ def librosa_power(x: np.ndarray, c: FrontEndConfig) -> np.ndarray:
 
 def librosa_mel(c: FrontEndConfig) -> np.ndarray:
     """librosa's filters, shape (bins, bands)."""
-    import librosa
-
+    librosa = helpers.librosa()
     norm = None if c.mel_norm == "none" else c.mel_norm
     return librosa.filters.mel(
         sr=c.sample_rate, n_fft=c.fft_length, n_mels=c.mel_bands, fmin=c.fmin, fmax=c.fmax,
@@ -86,9 +85,9 @@ def librosa_mel(c: FrontEndConfig) -> np.ndarray:
 
 def librosa_features(x: np.ndarray, c: FrontEndConfig) -> dict[str, np.ndarray]:
     """Everything from librosa and scipy alone."""
-    import librosa
     from scipy.fft import dct
 
+    librosa = helpers.librosa()
     power = librosa_power(x, c)
     log_mel = librosa.power_to_db(power @ librosa_mel(c), ref=1.0, amin=c.power_floor, top_db=None)
     mfcc = dct(log_mel, type=2, norm="ortho", axis=1)[:, : c.coefficients]
@@ -151,8 +150,7 @@ def test_mel_filters_of_an_odd_fft_are_librosas() -> None:
 
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
 def test_mel_scale_is_librosas_and_has_an_inverse(scale: str) -> None:
-    import librosa
-
+    librosa = helpers.librosa()
     hz = np.concatenate([np.linspace(0, 12000, 500), [999.999, 1000.0, 1000.001]])
     mel = filters.hz_to_mel(hz, scale)
     np.testing.assert_allclose(mel, librosa.hz_to_mel(hz, htk=scale == "htk"), rtol=1e-12, atol=1e-12)

@@ -171,7 +171,7 @@ def test_inputs_that_nobody_knows() -> None:
 def test_sources_sum_to_the_mixture_and_drums_are_percussive() -> None:
     how: dict[str, Any] = {"sample_rate": 22050, "fft_length": 1024, "hop_length": 512, "bands": 64}
     t = np.arange(22050) / 22050
-    pytest.importorskip("librosa")
+    helpers.librosa()
     tone = (0.1 * np.sin(2 * np.pi * 100 * t) + 0.1 * np.sin(2 * np.pi * 1000 * t)).astype(np.float32)
     clicks = np.zeros(22050, np.float32)
     clicks[::4410] = 1
