@@ -113,6 +113,20 @@ class Segmenter:
     ...     found += segmenter.finish()
     >>> [(s.start_s, s.end_s, s.label) for s in found]
     [(0.0, 4.0, 'silence')]
+
+    Several streams at once share a bundle, and each has a segmenter of its own, in a thread where that suits; times of
+    recording show what was lost on the way:
+
+    >>> from edge_runtime.bundle import read
+    >>> bundle = read("swishnet-slim-int8")
+    >>> streams = [Segmenter(bundle, decision_hop_s=0.2) for _ in range(2)]
+    >>> for second in (0, 1, 3):
+    ...     found = [s.push(np.zeros(16000, np.float32), time_s=100 + second) for s in streams]
+    >>> print(streams[1].gaps[0])
+    1.000 s of sound dropped at 2.000 s
+    >>> streams[0].now.label, streams[0].labels
+    ('silence', ('speech', 'music', 'noise', 'silence'))
+    >>> streams[0].reset()  # the next sample is the first of a new stream
     """
 
     def __init__(

@@ -40,8 +40,8 @@ def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int 
     >>> from edge_runtime import tflite
     >>> from edge_runtime.bundle import read
     >>> short = truncated(read("swishnet-slim-int8").flatbuffer, 1)
-    >>> [operator.name for operator in tflite.read(short).subgraphs[0].operators]
-    ['CONV_2D']
+    >>> len(tflite.read(short).subgraphs[0].operators)
+    1
     """
     graphs = tflite.read(flatbuffer).subgraphs  # checks every offset that is followed below
     if not 0 <= subgraph < len(graphs):
