@@ -135,6 +135,42 @@ def test_a_file_that_vanishes(tree: Path, job: Job) -> None:
     assert isinstance(work.answer_block(job, path, blocks.blocks[-1]), Failed)
 
 
+def test_what_goes_wrong_under_way_is_said_and_counted(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder is closed, one file vanishes after it was found, one has another format than its name says."""
+    (tree / "shut").mkdir()
+    scandir, find = os.scandir, inputs.find
+
+    def refusing(path: Any) -> Any:
+        if Path(path) == tree / "shut":  # to root all folders are open
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def vanishing(arguments: Any) -> Any:
+        found = find(arguments)
+        (tree / "deep" / "a.wav").unlink()
+        return found
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(inputs, "find", vanishing)
+    (tree / "video.wav").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    done = run(tree, "--out", tmp_path / "out", "--format", "csv")
+    assert done.exit_code == 2
+    errors = [x.removeprefix("edge-bench: ") for x in done.stderr.splitlines() if x.startswith("edge-bench: ")]
+    assert len(errors) == len(BAD) + 3
+    for path, message in (
+        ("shut", "cannot be read (Permission denied); check its permissions"),
+        ("deep/a.wav", "cannot be read (No such file or directory); check path and permissions"),
+        ("video.wav", "format MP4 "),
+    ):
+        assert any(e.startswith(f"{tree / path}: {message}") for e in errors), (path, errors)
+    good = sorted(set(GOOD) - {"deep/a.wav"})
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.csv")) == [g.replace(".wav", ".csv") for g in good]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["segmented"], summary["failed"]) == (len(good), len(errors)) and summary["errors"] == errors
+
+
 @pytest.mark.parametrize("name", ["swishnet-slim-int8", "swishnet-slim-float32"])
 def test_blocks_give_the_segments_of_the_whole(name: str, tmp_path: Path) -> None:
     x = sound(41.3)

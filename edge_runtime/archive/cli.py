@@ -178,10 +178,13 @@ class _Lines:
 
 
 class _Progress:
-    """Hours of sound done, on a terminal only."""
+    """A bar of the sound that is done, with speed and the time that is left, on a terminal only."""
+
+    _MOST = 2000  # recordings whose headers are read for their length
 
     def __init__(self, todo: Sequence[Any], *, hidden: bool) -> None:
         self._hidden = hidden or not sys.stderr.isatty()
+        self._total = 0.0 if self._hidden or len(todo) > self._MOST else sum(_seconds(s.path) for s in todo)
         self._done, self._began, self._drawn = 0.0, time.perf_counter(), 0.0
 
     def add(self, seconds: float) -> None:
@@ -191,10 +194,26 @@ class _Progress:
         if not self._hidden and now - self._drawn > 0.2:
             self._drawn = now
             speed = self._done / max(now - self._began, 1e-6)
-            click.echo(f"\r  {self._done / 3600:8.2f} h of sound, {speed:,.0f} x real time ", nl=False, err=True)
+            text = f"{self._done / 3600:.2f} h of sound, {speed:,.0f} x real time"
+            if self._total:
+                share = min(self._done / self._total, 1.0)
+                full = round(30 * share)
+                left = round(max(self._total - self._done, 0.0) / speed)
+                text = (
+                    f"[{'#' * full}{'.' * (30 - full)}] {100 * share:3.0f} %  {text}, {left // 60}:{left % 60:02d} left"
+                )
+            click.echo(f"\r  {text:<96s}", nl=False, err=True)
 
     def clear(self) -> None:
         """Make room for another line."""
         if not self._hidden and self._drawn:
-            click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
+            click.echo("\r" + " " * 98 + "\r", nl=False, err=True)
 
+
+def _seconds(path: str) -> float:
+    from .. import audio
+
+    try:
+        return audio.info(path).seconds
+    except EdgeBenchError:
+        return 0.0  # whoever reads it says what is wrong
