@@ -23,6 +23,7 @@ COMMANDS = {
     "gate": "edge_bench.benchmarks.gate_cli:gate",
     "gate-trial": "edge_bench.benchmarks.gate_cli:gate_trial",
     "doctor": "edge_bench.benchmarks.doctor_cli:doctor",
+    "report": "edge_bench.benchmarks.report_cli:report",
     "history": "edge_bench.benchmarks.history_cli:history",
     "export": "edge_bench.benchmarks.export_cli:export",
     "classify": "edge_runtime.cli:classify",
