@@ -149,7 +149,7 @@ def _environments(found: Gathered) -> str:
     else:
         different = ", ".join(rows[i][0] for i in marked)
         intro = f"{len(keys)} environments, which differ in: {different}. Times of different ones do not compare."
-    return f"<p>{html.escape(intro)}</p>" + _table(("", *keys), rows, "Environments", marked=marked)
+    return f"<p>{html.escape(intro)}</p>" + _table(("property", *keys), rows, "Environments", marked=marked)
 
 
 def _results(found: Gathered) -> str:
