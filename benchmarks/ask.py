@@ -12,16 +12,21 @@ from typing import Any
 from edge_runtime import EdgeBenchError, errors
 
 
-def ask(module: str, request: Mapping[str, Any], *, threads: int = 1) -> Any:
-    """Run ``python -m edge_bench.benchmarks.MODULE REQUEST`` and return its answer.
+def ask(
+    module: str, request: Mapping[str, Any], *, threads: int = 1, more: Mapping[str, str] | None = None
+) -> Any:
+    """Run ``python -m MODULE REQUEST`` and return its answer.
 
     Parameters
     ----------
     module : str
+        Of this package, or with dots a whole name.
     request : mapping
         What JSON can hold.
     threads : int
         For numpy's and other libraries' thread pools.
+    more : mapping, optional
+        Variables of the environment.
 
     Raises
     ------
@@ -31,8 +36,10 @@ def ask(module: str, request: Mapping[str, Any], *, threads: int = 1) -> Any:
     environment = dict(os.environ)
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
+    environment.update(more or {})
+    whole = module if "." in module else f"edge_bench.benchmarks.{module}"
     done = subprocess.run(
-        [sys.executable, "-m", f"edge_bench.benchmarks.{module}", json.dumps(request)],
+        [sys.executable, "-m", whole, json.dumps(request)],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     try:

@@ -17,6 +17,8 @@ import edge_runtime.errors  # noqa: E402
 
 COMMANDS = {
     "run": "edge_bench.benchmarks.run_cli:run",
+    "devices": "edge_bench.benchmarks.devices_cli:devices",
+    "repeatability": "edge_bench.benchmarks.repeatability_cli:repeatability",
     "memory": "edge_bench.benchmarks.memory_cli:memory",
     "instructions": "edge_bench.benchmarks.instructions_cli:instructions",
     "compare": "edge_bench.benchmarks.compare_cli:compare",

@@ -117,6 +117,9 @@ def remarks(context: dict[str, Any]) -> list[str]:
         reasons = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
         seen = [word for bit, word in enumerate(reasons) if (sticky[1] & ~sticky[0]) >> bit & 1]
         found.append(f"during the run: {', '.join(seen)}; check supply and cooling")
+    clocks = [values.get("frequency_mhz") for values in (before, after)]
+    if all(clocks) and clocks[1] < 0.9 * clocks[0]:
+        found.append(f"the clock fell from {clocks[0]:.0f} to {clocks[1]:.0f} MHz: fix it (governor, cooling, supply)")
     if (after.get("temperature_c") or 0) >= 80:
         found.append(f"the processor is at {after['temperature_c']:.0f} C: cool it, boards slow down from 80 C")
     if before.get("stolen_s") is not None and after.get("stolen_s") is not None:

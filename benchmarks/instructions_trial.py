@@ -1,8 +1,9 @@
 """The gate by instruction counts on trial: what it catches of a planted growth, how often it alarms at nothing.
 
-Every gate counts anew, each side from a copy of `edge_runtime` in another folder with a name of another length, because
-where code and names lie in memory is all that may differ between two counts of the same thing. Each gate is one line
-of a JSON lines file, so a trial can be stopped and goes on.
+Every candidate is counted anew, and the baseline for every gate with a planted growth and the one without after it,
+each from a copy of `edge_runtime` in another folder with a name of another length: where code and names lie in memory
+is all that may differ between two counts of the same thing. Each gate is one line of a JSON lines file, so a trial can
+be stopped and goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edge_runtime.bundle import read
 
 from . import gate_instructions, trial_lines
 from .gate_instructions import CountOptions
-from .instructions import available, count
+from .instructions import Instructions, available, count
 from .instructions_worker import STAGES
 
 
@@ -59,22 +60,26 @@ def trial(
     if todo:
         turns = gate_instructions.turns(plant, bundle, options)
         say(f"planted: a loop of so many turns: {turns}")
+    bases: dict[int, Instructions] = {}  # the gates of one number have one baseline
     for kind, number in todo:
         rng, began = random.Random(f"{kind} {number}"), time.monotonic()
-        sides = []
-        for planted in ({}, turns if kind == "planted" else {}):
+
+        def counted(planted: Mapping[str, int], rng: random.Random = rng) -> Instructions:
             with elsewhere(rng) as folder:
-                sides.append(
-                    count(str(model.path), clip_s=options.clip_s, source=source, backend=options.backend,
-                          plant=planted, tree=folder)
+                return count(
+                    str(model.path), clip_s=options.clip_s, source=source, backend=options.backend, plant=planted,
+                    tree=folder,
                 )  # fmt: skip
-        old, new = sides
+
+        old = bases.get(number) or counted({})
+        bases = {number: old}
+        new = counted(turns if kind == "planted" else {})
         found = gate_instructions.verdict(new, old, options)
         line = {
             "kind": kind, "number": number, "seconds": round(time.monotonic() - began, 2), "settings": settings,
             **{key: found[key] for key in ("verdict", "stage", "ratio")},
             "ratios": {stage: found["stages"][stage]["ratio"] for stage in STAGES},
-            "counts": [[getattr(side, stage) for stage in STAGES] for side in sides],
+            "counts": [[getattr(side, stage) for stage in STAGES] for side in (old, new)],
         }  # fmt: skip
         trial_lines.append(out, line)
         lines.append(line)

@@ -42,6 +42,10 @@ class RunOptions:
         Sampling ends early once every median is known to +- this part of it (0.01: 1 %), at 95 %.
     idle_s, idle_calls : float, int
         Calls after a pause of so many seconds: what an application that classifies now and then sees.
+    rate : float, optional
+        Also label so many clips (of the last length) a second, as an application would, for as long as the budget.
+    pin : bool
+        Keep the measuring process on the least busy core, if it has one thread.
     cold : int
         Fresh processes for the cold calls of each clip length; the median is reported.
     sandbox : bool
@@ -59,6 +63,8 @@ class RunOptions:
     precision: float | None = None
     idle_s: float = 0.1
     idle_calls: int = 5
+    rate: float | None = None
+    pin: bool = True
     cold: int = 3
     backend: str = "auto"
     threads: int = 1
@@ -114,7 +120,7 @@ def run(
             {
                 **request, "task": "steady", "clips": options.clips, "rounds": options.rounds,
                 "budget_s": options.budget_s, "warm_s": options.warm_s, "precision": options.precision,
-                "idle_s": options.idle_s, "idle_calls": options.idle_calls,
+                "idle_s": options.idle_s, "idle_calls": options.idle_calls, "rate": options.rate, "pin": options.pin,
             },
             threads=options.threads,
         )  # fmt: skip
@@ -127,8 +133,8 @@ def run(
         )  # fmt: skip
     counted = _instructions(bundle, options, say) if options.instructions else None
     about["remarks"] = context.remarks(about)
-    about["trust"] = "doubtful" if about["remarks"] else "good"
     sampling = {**measured["sampling"], "precision": options.precision}
+    about["trust"] = "good" if sampling["settled"] and not about["remarks"] else "doubtful"
     about["remarks"] += _sampling_remarks(sampling, options)
     if measured["backend"] == "numpy" and options.backend == "auto":
         about["remarks"].append("no TFLite interpreter works here, so numpy ran the network: some 20 times slower")
@@ -178,10 +184,22 @@ def run(
             "load": round(float(np.median([c["load"] for c in longest])), 1),
         },
         "sampling": sampling,
+        "at_rate": _at_rate(measured, options),
         "instructions": counted,
         "against": beside,
         "options": {"rounds": options.rounds, "budget_s": options.budget_s, "cold_processes": options.cold},
     }
+
+
+def _at_rate(measured: dict[str, Any], options: RunOptions) -> dict[str, Any] | None:
+    """Return the total times of a clip at a fixed rate of calls."""
+    if not options.rate:
+        return None
+    return {
+        "rate": options.rate, "clip_s": options.clips[-1], **percentiles(measured["paced"]),
+        "calls": len(measured["paced"]), "late": measured["late"],
+        "samples": [round(v, 3) for v in measured["paced"]],
+    }  # fmt: skip
 
 
 def _usual(clips: Sequence[float]) -> float:

@@ -40,6 +40,9 @@ def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--sandbox", is_flag=True, help="Run the network in a process with limits: for a file from a stranger.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--delegate", type=click.Path(), help="Shared library of an external delegate.")
+@click.option("--rate", type=click.FloatRange(0.01, 10_000), metavar="HZ",
+              help="Also label so many clips a second, as an application would.")  # fmt: skip
+@click.option("--pin/--no-pin", default=True, help="Keep a measuring process with one thread on its quietest core.")
 @click.option("--instructions", is_flag=False, flag_value="auto", metavar="[SOURCE]",
               help="Count instructions, too: auto (the default), perf or callgrind.")  # fmt: skip
 @click.option("--against", multiple=True, metavar="NAME|FILE[:FRONT_END]",
@@ -47,8 +50,8 @@ def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
 def run(
     bundle: str, clips: tuple[float, ...], rounds: int | None, budget: float, precision: float | None, cold: int,
-    backend: str, threads: int, delegate: str | None, sandbox: bool, instructions: str | None,
-    against: tuple[str, ...], json_file: str | None,
+    backend: str, threads: int, delegate: str | None, sandbox: bool, rate: float | None,
+    pin: bool, instructions: str | None, against: tuple[str, ...], json_file: str | None,
 ) -> None:  # fmt: skip
     """Benchmark BUNDLE (a path or a shipped name) on this machine.
 
@@ -73,8 +76,8 @@ def run(
 
     options = RunOptions(
         clips=clips, rounds=rounds or (100_000 if precision else 1000), budget_s=budget, precision=precision, cold=cold,
-        backend=backend, threads=threads, delegate=delegate, sandbox=sandbox, instructions=instructions,
-        against=tuple(find(text) for text in against),
+        backend=backend, threads=threads, delegate=delegate, sandbox=sandbox, rate=rate, pin=pin,
+        instructions=instructions, against=tuple(find(text) for text in against),
     )
     result = measure(bundle, options, say=lambda text: click.echo(f"  {text}", err=True))
     if json_file != "-":
@@ -138,6 +141,12 @@ def render(result: dict[str, Any]) -> str:
         from .instructions_cli import line
 
         lines.append(line(result["instructions"]))
+    if result.get("at_rate"):
+        paced = result["at_rate"]
+        lines.append(
+            f"at {paced['rate']:g} clips of {paced['clip_s']:g} s a second: p50 {micro(paced['p50'])}, "
+            f"p99 {micro(paced['p99'])}, {paced['late']} of {paced['calls']} calls began late"
+        )
     if result.get("against"):
         from .against import render as beside
 

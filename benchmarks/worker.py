@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import memory
@@ -59,7 +60,9 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
 
     Each round visits the clip lengths in a new random order, and the stages of a clip one after the other, so that
     a disturbance hits all alike. The warm-up lasts `warm_s` and until the times have settled, but no longer than a
-    third of the budget; sampling ends with `precision` reached everywhere, the budget, or the rounds.
+    third of the budget; sampling ends with `precision` reached everywhere, the budget, or the rounds. With `rate` so
+    many clips a second are labelled afterwards as an application would: the calls begin at fixed times, with sleep
+    between them.
     """
     import gc
     import random
@@ -68,7 +71,10 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
 
     from edge_runtime import Classifier
 
+    from .pinning import pin
     from .statistics import enough, settled
+
+    core = pin(request["threads"]) if request["pin"] else None
 
     sound = np.load(request["sound"], allow_pickle=False)
     makers = [
@@ -88,6 +94,14 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
     warming: list[list[float]] = [[] for _ in makers]
     order = list(range(len(makers)))
     rng = random.Random(0)
+
+    def whole() -> float:
+        classifier = makers[-1]
+        at = rng.randrange(len(sound) - classifier.samples + 1)
+        x = sound[at : at + classifier.samples]
+        t0 = clock()
+        classifier.probabilities(classifier.front_end(x))
+        return (clock() - t0 - overhead) / 1e3
 
     def measure(i: int) -> tuple[float, float, float]:
         classifier = makers[i]
@@ -135,13 +149,18 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
         time.sleep(request["idle_s"])
         frontend, model, _ = measure(i)
         idle[i].append(frontend + model)
+    paced, late = [], 0
+    if request["rate"]:
+        paced, late = at_rate(whole, request["rate"], request["budget_s"])
     nodes = makers[-1].session.nodes()
     return {
         "clips": samples,
         "idle": idle,
+        "paced": paced,
+        "late": late,
         "sampling": {
             "ended": ended, "rounds": rounds, "warm_up_s": round((warmed - began) / 1e9, 3), "settled": steady_now,
-            "warm_up_rounds": len(warming[0]),
+            "warm_up_rounds": len(warming[0]), "core": core,
         },
         "clock_overhead_ns": overhead,
         "backend": makers[-1].session.backend,
@@ -150,6 +169,21 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
         "delegated_nodes": nodes.delegated,
         "partitions": nodes.partitions,
     }
+
+
+def at_rate(call: Callable[[], float], rate: float, budget_s: float) -> tuple[list[float], int]:
+    """Return what calls at a fixed rate give, and how many began late because the one before took too long."""
+    clock = time.monotonic
+    began, found, late = clock(), [], 0
+    while not found or (clock() - began < budget_s and len(found) < 10_000):
+        due = began + len(found) / rate
+        wait = due - clock()
+        if wait > 0:
+            time.sleep(wait)
+        else:
+            late += len(found) > 0
+        found.append(call())
+    return found, late
 
 
 def main() -> None:
