@@ -29,6 +29,7 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, level: float = 0.95, force:
     ConfigError
         If the environments differ and `force` is not set, or the results share no clip length.
     """
+    results.refuse_emulated(a, b)
     different = results.differences(a, b)
     if different and not force:
         raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from edge_bench.boards.board_options import board_options
 from edge_runtime import ConfigError
 from edge_runtime.cli import write_json
 
@@ -92,6 +93,7 @@ def _progress(text: str) -> None:
 @click.option("--seed", type=int, help="Of the random order; another one each time by default.")
 @click.option("--force", is_flag=True, help="Compare result files although the environments differ.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+@board_options("gate")
 def gate(
     candidate: str, baseline: str, build: str | None, board: Path | None, evaluations: tuple[Path, Path] | None,
     instructions: str | None, margin: float | None, tolerated: float, seconds: float, clip_s: float, clock: str,
@@ -111,35 +113,45 @@ def gate(
       edge-bench gate swishnet-slim-int8 --baseline main --instructions
       edge-bench gate new.tflite --baseline old.tflite --budget board.toml --json gate.json
       edge-bench gate model.tflite --baseline origin/main
+      edge-bench gate new.tflite --baseline old.tflite --board pi4 --host pi@192.168.1.20
     """
     if instructions:
         if board or evaluations:
             raise ConfigError("--budget and --evaluations go with times; leave them out beside --instructions")
-        _finish(_by_count(candidate, baseline, build, instructions, margin, clip_s, backend, plant, force), json_file)
+        finish(_by_count(candidate, baseline, build, instructions, margin, clip_s, backend, plant, force), json_file)
     from .gating import gate_any
 
     options = options_of(
         board=board, evaluations=evaluations, margin=2.0 if margin is None else margin, tolerated=tolerated,
         clip_s=clip_s, budget_s=seconds, clock=clock, backend=backend, threads=threads, plant=plant, seed=seed,
     )  # fmt: skip
-    _finish(gate_any(candidate, baseline, options, build=build, force=force, say=_progress), json_file)
+    finish(gate_any(candidate, baseline, options, build=build, force=force, say=_progress), json_file)
 
 
 def _by_count(
     candidate: str, baseline: str, build: str | None, source: str, margin: float | None, clip_s: float, backend: str,
-    plant: dict[str, float], force: bool,
+    plant: dict[str, float], force: bool, **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
     from .gate_instructions import MARGIN, CountOptions, gate, turns
 
     options = CountOptions(
-        margin=MARGIN if margin is None else margin / 100, clip_s=clip_s, source=source, backend=backend, force=force
-    )
+        margin=MARGIN if margin is None else margin / 100, clip_s=clip_s, source=source, backend=backend, force=force,
+        **more,
+    )  # fmt: skip
     if plant:
         options = replace(options, plant=turns(plant, candidate, options))
     return gate(candidate, baseline, options, build=build, say=_progress)
 
 
-def _finish(found: dict[str, Any], json_file: str | None) -> NoReturn:
+def by_counter(given: dict[str, Any], counter: Any) -> NoReturn:
+    """Gate by instructions that `counter` counts, with the command line's options, and end."""
+    names = ("candidate", "baseline", "build", "margin", "clip_s", "backend", "plant", "force")
+    found = _by_count(**{name: given[name] for name in names}, source="auto", counter=counter)
+    finish(found, given["json_file"])
+
+
+def finish(found: dict[str, Any], json_file: str | None) -> NoReturn:
+    """Show or write a verdict, and end with its exit code."""
     from .verdict import EXIT_CODES
 
     if sys.stderr.isatty():

@@ -40,6 +40,8 @@ class CountOptions:
     source : {'auto', 'perf', 'callgrind'}
     plant : mapping
         Turns of an empty loop put into every call of a stage of the candidate: a test of the gate.
+    counter : callable
+        What counts: `instructions.count`, or the same for an emulated board.
     """
 
     margin: float = MARGIN
@@ -48,6 +50,7 @@ class CountOptions:
     backend: str = "auto"
     plant: Mapping[str, int] = field(default_factory=dict)
     force: bool = False
+    counter: Callable[..., Instructions] = count
 
 
 def gate(
@@ -82,7 +85,7 @@ def gate(
         new = _count(candidate, options, plant=options.plant)
     name = new.context["bundle"] if results.is_result(candidate) else candidate
     if results.is_result(baseline):
-        old = read(baseline, new.context["bundle"], options.clip_s)
+        old = read(baseline, new.context["bundle"], options.clip_s, new.source)
         different = differences(old, new)
         if different and not options.force:
             commit = _commit(baseline)
@@ -160,12 +163,12 @@ def differences(old: Instructions, new: Instructions) -> list[str]:
     return found
 
 
-def read(path: str, bundle: str | None, clip_s: float) -> Instructions:
+def read(path: str, bundle: str | None, clip_s: float, source: str | None = None) -> Instructions:
     """Return the counts in a file of ``edge-bench instructions`` or ``edge-bench run --instructions``.
 
     Parameters
     ----------
-    bundle : str or None
+    bundle, source : str or None
         Which, if the file has several.
 
     Raises
@@ -192,7 +195,7 @@ def read(path: str, bundle: str | None, clip_s: float) -> Instructions:
         raise ConfigError(f"{path}: a part is missing or damaged ({error}); count again") from None
     if not named:
         raise ConfigError(f"{path}: holds no counts of {bundle or 'a bundle'} with clips of {clip_s:g} s")
-    return named[0]
+    return next((c for c in named if c.source == source), named[0])
 
 
 def _json(path: str) -> dict[str, Any]:
@@ -214,7 +217,7 @@ def _commit(path: str) -> str | None:
 
 
 def _count(bundle: str, options: CountOptions, **more: Any) -> Instructions:
-    return count(bundle, clip_s=options.clip_s, source=options.source, backend=options.backend, **more)
+    return options.counter(bundle, clip_s=options.clip_s, source=options.source, backend=options.backend, **more)
 
 
 def _count_commit(commit: str, bundle: str, options: CountOptions, where: Path | None = None) -> Instructions:

@@ -44,6 +44,7 @@ def gate_results(
             )
             sides.append(run(name, how, say=say))
     new, old = sides
+    results.refuse_emulated(new, old)
     different = results.differences(old, new)
     if different and not force:
         raise ConfigError(

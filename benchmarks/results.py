@@ -61,5 +61,20 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return [f"{name} {_word(old[name])} / {_word(new[name])}" for name in old if old[name] != new[name]]
 
 
+def refuse_emulated(*found: dict[str, Any]) -> None:
+    """Raise for results of emulated boards, whose times are the emulator's.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for result in found:
+        if by := result["context"].get("emulated"):
+            raise ConfigError(
+                f"a result of {result['model']['name']} is of an emulated {by.get('cpu', 'board')}, whose times say "
+                "nothing: compare instructions (edge-bench gate A --baseline B --instructions)"
+            )
+
+
 def _word(value: Any) -> str:
     return "unknown" if value is None else str(value)

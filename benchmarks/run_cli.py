@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edge_bench.boards.board_options import board_options
 from edge_runtime.cli import write_json
 
 
@@ -48,12 +49,13 @@ def _precision(ctx: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--against", multiple=True, metavar="NAME|FILE[:FRONT_END]",
               help="Also time yamnet, silero, mlperf-kws, or any .tflite or .onnx, in turns with BUNDLE.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write the result with its raw samples; - for stdout.")
+@board_options("run")
 def run(
     bundle: str, clips: tuple[float, ...], rounds: int | None, budget: float, precision: float | None, cold: int,
     backend: str, threads: int, delegate: str | None, sandbox: bool, rate: float | None,
     pin: bool, instructions: str | None, against: tuple[str, ...], json_file: str | None,
 ) -> None:  # fmt: skip
-    """Benchmark BUNDLE (a path or a shipped name) on this machine.
+    """Benchmark BUNDLE (a path or a shipped name) on this machine, or on a board.
 
     Times the front end (samples to features), the model (features to probabilities: quantise, set, invoke, get) and
     both together, each by itself, for every clip length, in a fresh process, on sound made at run time. "+-" is how
@@ -69,6 +71,7 @@ def run(
       edge-bench run --against yamnet --against theirs.tflite:log-mel,mel_bands=40
       edge-bench run swishnet-wide-int8 --json wide.json
       edge-bench run --precision 1% --budget 60
+      edge-bench run --board pi4 --host pi@192.168.1.20
     """
     from .peers import find
     from .run import RunOptions

@@ -12,6 +12,8 @@ import click
 from edge_runtime.cli import write_json
 from edge_runtime.errors import ConfigError
 
+from .emulation.cli import instructions
+
 _json = click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 
 
@@ -44,6 +46,9 @@ def boards(ctx: click.Context, json_file: str | None) -> None:
         click.echo(table(["board", "", "processor", "clock", "RAM", "interpreter"], rows))
     if json_file:
         write_json(json_file, {"schema": "edge-bench/boards/1", "boards": [asdict(p) for p in profiles]})
+
+
+boards.add_command(instructions)
 
 
 @boards.command()
@@ -149,6 +154,13 @@ def plan(bundle: str, names: tuple[str, ...], result: str | None, json_file: str
         click.echo(table(header, rows))
         for p in plans:
             click.echo("")
+            if known := p["by_instructions"]:
+                parts = ((known["frontend"], "front end"), (known["model"], "network"))
+                least = " and ".join(f"{micro(s['us'])} ({word}, {s['instructions']:,})" for s, word in parts)
+                click.echo(
+                    f"{p['board']}: by instructions a clip of {known['clip_s']:g} s takes at least {least}: "
+                    f"{known['real_time_factor']:.2%} of a core"
+                )
             for note in p["notes"]:
                 click.echo(f"{p['board']}: {note}")
             for stage, off in p.get("against", {}).get("stages", {}).items():

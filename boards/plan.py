@@ -3,7 +3,8 @@
 Time is the roofline (Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance model"): no
 machine is faster than its peak of multiply-accumulates a second allows, nor than its memory delivers weights and
 activations. So the prediction is a **lower bound**; networks this small lose several times that to the overhead of
-their operators. `against` says how far a measured run was off.
+their operators. Where a bundle's instructions were counted (`counted`), they give a closer bound. `against` says how
+far a measured run was off.
 
 On a microcontroller the model stays in flash, RAM is the tensor arena that TFLite's planner would lay out plus the
 front end's buffers, and the shape is the one that the file declares: nothing can be resized there.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from edge_bench.benchmarks.results import refuse_emulated
 from edge_runtime.arena import arena_bytes
 from edge_runtime.bundle import Bundle
 from edge_runtime.config import FrontEndConfig
@@ -21,6 +23,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.inspect import LINEAR, operator_macs
 from edge_runtime.tflite import Subgraph
 
+from .counted import predict
 from .profile import Profile
 
 SCHEMA = "edge-bench/plan/1"
@@ -102,6 +105,7 @@ def plan(bundle: Bundle, board: Profile) -> dict[str, Any]:
         "bundle": {"name": bundle.name, "sha256": bundle.sha256, "bytes": bundle.size,
                    "model_bytes": len(bundle.flatbuffer), "precision": bundle.info["precision"]},
         "forms": forms,
+        "by_instructions": predict(bundle.sha256, board),
         "needs": needs,
         "budget": limits,
         "fits": {**fits, "all": all(fits.values())},
@@ -156,6 +160,7 @@ def against(prediction: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     if run.get("schema") != "edge-bench/run/1":
         raise ConfigError(f"the result's schema is {run.get('schema')!r}, expected 'edge-bench/run/1'")
     try:
+        refuse_emulated(run)
         if run["model"]["sha256"] != prediction["bundle"]["sha256"]:
             raise ConfigError(f"the result is of {run['model']['name']}, another bundle than was predicted")
         there = run["context"]["machine"]["architecture"]

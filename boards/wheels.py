@@ -22,6 +22,7 @@ from pathlib import Path
 from edge_runtime.errors import ConfigError, EdgeBenchError
 
 REQUIREMENTS = Path(__file__).with_name("runtime.txt")
+MARK = Path(__file__).with_name("fingerprint.txt")  # in our wheel only: of the source that it was built from
 # The C libraries that a wheel may want, newest first; Raspberry Pi OS 12 has 2.36.
 _LIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
@@ -85,7 +86,10 @@ def fingerprint() -> str:
     """Return a text that changes whenever `own` would give another wheel."""
     source = _source()
     if source is None:
-        return metadata.version("edge-bench")
+        try:
+            return MARK.read_text(encoding="utf-8").strip()
+        except OSError:
+            return metadata.version("edge-bench")
     digest = hashlib.sha256()
     for file in _sources(source):
         digest.update(f"{file.relative_to(source)} {file.stat().st_size}\n".encode() + file.read_bytes())
@@ -111,6 +115,7 @@ def _built(source: Path, folder: Path) -> Path:
             target = copy / file.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target)
+        (copy / "boards" / MARK.name).write_text(fingerprint() + "\n", encoding="utf-8")
         # with setuptools at hand nothing has to be fetched to build
         isolation = ["--no-build-isolation"] if _setuptools() >= 77 else []
         _pip(["wheel", "-q", "--no-deps", *isolation, "--wheel-dir", str(out), str(copy)], "our wheel cannot be built")
@@ -146,6 +151,23 @@ def _from_installed(folder: Path) -> Path:
         writer.writerow((f"{information}/RECORD", "", ""))
         archive.writestr(f"{information}/RECORD", table.getvalue())
     return wheel
+
+
+def unpack(files: Sequence[Path], site: Path, *, python: str = "3.11", architecture: str = "aarch64") -> None:
+    """Install wheels for another machine into a folder, by this machine's pip.
+
+    Raises
+    ------
+    EdgeBenchError
+        If pip refuses.
+    """
+    platforms = [part for libc in _LIBC for part in ("--platform", f"{libc}_{architecture}")]
+    _pip(
+        ["install", "-q", "--no-deps", "--no-index", "--no-compile", "--no-warn-script-location", "--only-binary=:all:",
+         "--implementation=cp", f"--python-version={python}", *platforms, "--upgrade", "--root-user-action=ignore",
+         "--target", str(site), *map(str, files)],
+        "wheels cannot be unpacked for the board",
+    )  # fmt: skip
 
 
 def _pip(arguments: list[str], failure: str) -> None:

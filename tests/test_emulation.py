@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_bench.boards import profile, wheels
+from edge_bench.boards import kept, profile, wheels
 from edge_bench.boards.emulation import board, host, launch, machines, packages
 from edge_bench.boards.emulation.cli import emulate
 from edge_bench.boards.targets import emulated
@@ -54,7 +54,7 @@ def test_only_boards_with_a_known_processor_can_be_emulated() -> None:
 
 def test_missing_programs_are_named_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(host.PACKAGES, "no-such-qemu", "qemu-user-static")
-    with pytest.raises(ConfigError, match="an emulator needs no-such-qemu: .*apt-get install .* qemu-user-static$"):
+    with pytest.raises(ConfigError, match=r"an emulator needs no-such-qemu: .*apt-get install .* qemu-user-static$"):
         host.require(("sh", "no-such-qemu"), "an emulator")
     assert host.missing(("sh", "no-such-qemu")) == ["no-such-qemu"]
 
@@ -160,16 +160,16 @@ def test_the_cache_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
         raise AssertionError("is there already")
 
     with pytest.raises(EdgeBenchError, match="went away"):
-        packages.kept(tmp_path / "cache/debs", half)
+        kept.kept(tmp_path / "cache/debs", half)
     for fill in (whole, never):
-        assert packages.kept(tmp_path / "cache/debs", fill) == [tmp_path / "cache/debs/a.deb"]
+        assert kept.kept(tmp_path / "cache/debs", fill) == [tmp_path / "cache/debs/a.deb"]
 
 
 @pytest.mark.slow
 def test_without_a_network_the_mirror_is_named(tmp_path: Path) -> None:
     if host.missing(("apt-get",)) or not packages.KEYRING.is_file():
         pytest.skip("needs Debian's apt-get and keyring")
-    with pytest.raises(EdgeBenchError, match="arm64 packages cannot be fetched: .*is the network up"):
+    with pytest.raises(EdgeBenchError, match=r"arm64 packages cannot be fetched: .*is the network up"):
         packages.debs(("libc6",), cache=tmp_path, mirror="http://127.0.0.1:9/debian")
     assert not list(tmp_path.glob("debs-*"))
 
@@ -220,8 +220,8 @@ def test_our_wheel_is_made_of_an_installation_without_its_source(
     assert wheel.name == "edge_bench-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         assert sorted(archive.namelist()) == [
-            "edge_bench-0.1.0.dist-info/METADATA", "edge_bench-0.1.0.dist-info/RECORD", "edge_bench-0.1.0.dist-info/WHEEL",
-            "edge_runtime/__init__.py",
+            "edge_bench-0.1.0.dist-info/METADATA", "edge_bench-0.1.0.dist-info/RECORD",
+            "edge_bench-0.1.0.dist-info/WHEEL", "edge_runtime/__init__.py",
         ]  # fmt: skip
         assert b"edge_runtime/__init__.py,sha256=abc,6\n" in archive.read("edge_bench-0.1.0.dist-info/RECORD")
 
@@ -233,4 +233,4 @@ def test_our_wheel_changes_with_its_source() -> None:
     assert {"setup.cfg", "boards/runtime.txt", "boards/emulation/tcg_count.c", "edge_runtime/classify.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert wheels.fingerprint() == wheels.fingerprint() and len(wheels.fingerprint()) == 64
-    assert os.sep not in packages.named("own", wheels.fingerprint())
+    assert os.sep not in kept.named("own", wheels.fingerprint())

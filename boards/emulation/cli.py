@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.cli import write_json
+from edge_runtime.cli import write_json, write_text
 from edge_runtime.errors import ConfigError
 
 
@@ -58,3 +58,50 @@ def emulate(
             click.echo(f"  host key {found.host_key}")
     if json_file:
         write_json(json_file, boards.describe(folder, found))
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True)
+@click.option("--emulated", "folders", required=True, multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="A folder of `edge-bench emulate`; may be given again.")  # fmt: skip
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Processes a bundle and board.")
+@click.option("--clip", "clip_s", default=2.0, show_default=True, type=click.FloatRange(0.05, 60), help="Seconds.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write a table in Markdown.")
+def instructions(
+    bundles: tuple[str, ...], folders: tuple[Path, ...], runs: int, clip_s: float, json_file: str | None,
+    markdown_file: Path | None,
+) -> None:  # fmt: skip
+    """Count the aarch64 instructions of BUNDLES on emulated boards, beside what the roofline predicts.
+
+    A count is exact and does not depend on this machine; it is no time. The boards need not be running.
+
+    \b
+    Example:
+      edge-bench boards instructions swishnet-slim-int8 --emulated ~/boards/pi4 --emulated ~/boards/pi5
+    """
+    from edge_runtime.bundle import read
+
+    from ..profile import load
+    from . import board as boards
+    from . import instruction_table as made
+    from .counting import count
+
+    built = [read(name) for name in bundles]
+    there = [(folder, load(boards.read(folder).profile)) for folder in folders]
+    rows = []
+    for bundle in built:
+        for folder, profile in there:
+            counts = []
+            for number in range(runs):
+                progress(f"{bundle.name} on {profile.name}: {number + 1} of {runs}")
+                counts.append(count(folder, bundle.path, clip_s=clip_s))
+            rows.append(made.row(bundle, profile, counts))
+    values = made.document(rows)
+    if json_file != "-":
+        click.echo(made.text(values))
+        click.echo(f"\ninstructions of one call, clips of {clip_s:g} s, {runs} runs each; emulated: counts, no times")
+    if json_file:
+        write_json(json_file, values)
+    if markdown_file:
+        write_text(str(markdown_file), made.markdown(values) + "\n")

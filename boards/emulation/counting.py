@@ -13,14 +13,17 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import edge_runtime
 from edge_bench.benchmarks import instructions
 from edge_bench.benchmarks.instructions import Instructions
 from edge_runtime import bundle as bundles
-from edge_runtime.errors import EdgeBenchError
+from edge_runtime.errors import ConfigError, EdgeBenchError
 
-from . import host, packages, userland
+from .. import kept
+from . import host, userland
 
 SOURCE = Path(__file__).with_name("tcg_count.c")
 GETPPID = 173  # aarch64's number
@@ -39,9 +42,9 @@ def plugin(cache: Path | None = None) -> Path:
         If it cannot be compiled.
     """
     host.require(host.COUNT, "counting instructions on an emulated board")
-    cache = cache or packages.cache_folder()
+    cache = cache or kept.cache_folder()
     library = cache / f"tcg_count-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}.so"
-    with packages.locked(cache):
+    with kept.locked(cache, library.name):
         if not library.is_file():
             aside = library.with_suffix(".part")
             done = subprocess.run(
@@ -54,6 +57,12 @@ def plugin(cache: Path | None = None) -> Path:
     return library
 
 
+def _our_runtime(aside: Path) -> Path:
+    """Return a folder with the `edge_runtime` that is here, to be counted in place of the board's older one."""
+    shutil.copytree(Path(edge_runtime.__file__).parent, aside / "tree" / "edge_runtime")
+    return aside / "tree"
+
+
 def qemu_version() -> str:
     """Return the version of the QEMU that counts, such as ``7.2.22``."""
     done = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=False)
@@ -62,8 +71,8 @@ def qemu_version() -> str:
 
 
 def count(
-    folder: str | Path, bundle: str | Path, *, clip_s: float = 2.0,
-    plant: Mapping[str, int] | None = None, cache: Path | None = None,
+    folder: str | Path, bundle: str | Path, *, clip_s: float = 2.0, source: str = "auto", backend: str = "auto",
+    plant: Mapping[str, int] | None = None, tree: str | Path | None = None, cache: Path | None = None,
 ) -> Instructions:  # fmt: skip
     """Count a bundle's instructions with the userland of an emulated board, which need not be running.
 
@@ -75,8 +84,10 @@ def count(
         A bundle here, or the name of a shipped one.
     clip_s : float
         Seconds.
-    plant : mapping, optional
-        See `edge_bench.benchmarks.instructions.count`.
+    source : {'auto'}
+        There is one here; `edge_bench.benchmarks.instructions.count` has others.
+    backend, plant, tree
+        See there.
 
     Raises
     ------
@@ -87,6 +98,8 @@ def count(
     """
     from .board import read
 
+    if source != "auto":
+        raise ConfigError(f"source {source!r} cannot count on an emulated board, only its plugin can: leave it out")
     folder = Path(folder)
     board = read(folder)
     root = (folder / "root").resolve()
@@ -99,14 +112,16 @@ def count(
         out = Path(aside) / "marks"
         guest = [
             str(root / userland.PYTHON), str(worker),
-            *instructions.arguments(given, clip_s=clip_s, calls=CALLS, plant=plant),
+            *instructions.arguments(given, clip_s=clip_s, calls=CALLS, backend=backend, plant=plant),
         ]  # fmt: skip
         # without randomised addresses: numpy and malloc take other turns on other alignments
         command = [
             "setarch", "-R", "qemu-aarch64", "-L", str(root), "-cpu", board.cpu,
             "-plugin", f"{library},mark={GETPPID},out={out}", *guest,
         ]  # fmt: skip
-        environment = {**instructions.environment(), "PATH": os.environ.get("PATH", os.defpath)}
+        if tree is None and not userland.is_ours(root):
+            tree = _our_runtime(Path(aside))
+        environment = {**instructions.environment(tree), "PATH": os.environ.get("PATH", os.defpath)}
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, env=environment, cwd=aside, check=False, timeout=PATIENCE_S
@@ -118,6 +133,7 @@ def count(
             why = last.partition("Error: ")[2] or last
             raise EdgeBenchError(f"{board.profile} (emulated): the counted process failed: {why}")
         counts = [int(line) for line in out.read_text().split()]
-    return instructions.from_marks(done.stdout, counts, f"qemu-user {qemu_version()} {board.cpu}")
+    found = instructions.from_marks(done.stdout, counts, f"qemu {board.cpu}")
+    return replace(found, context={**found.context, "qemu": qemu_version()})
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_runtime.errors import ConfigError, EdgeBenchError
+
+from ..kept import cache_folder, kept, named
 
 SUITE = "bookworm"  # one suite, so one Python (3.11) and one libc on every host: counts can be compared
 MIRROR = "http://deb.debian.org/debian"
@@ -29,47 +28,6 @@ SSH = (
 BASE = ("base-files", "busybox-static", "ca-certificates", "openssl")
 USERLAND = (*PYTHON, *SSH, *BASE)
 PATIENCE_S = 600.0
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``EDGE_BENCH_CACHE`` or ``~/.cache/edge-bench``, and ``emulation`` in it."""
-    base = os.environ.get("EDGE_BENCH_CACHE")
-    return (Path(base) if base else Path.home() / ".cache" / "edge-bench") / "emulation"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep two processes from filling one folder at a time."""
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def kept(folder: Path, fill: Callable[[Path], None]) -> list[Path]:
-    """Return the files of a folder of the cache, which `fill` fills when it is not there: whole or not at all."""
-    with locked(folder.parent):
-        if not folder.is_dir():
-            aside = folder.with_name(folder.name + ".partial")
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            try:
-                fill(aside)
-                aside.rename(folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    return sorted(path for path in folder.iterdir() if path.is_file())
-
-
-def named(prefix: str, *what: str) -> str:
-    """Return a name for a folder of the cache that changes with what is wanted."""
-    return f"{prefix}-{hashlib.sha256(' '.join(what).encode()).hexdigest()[:12]}"
 
 
 def debs(

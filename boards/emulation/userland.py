@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_runtime.errors import EdgeBenchError
 
-from .. import wheels
+from .. import kept, wheels
 from ..profile import Profile
 from . import machines, packages
 
@@ -33,20 +33,16 @@ def build(
     EdgeBenchError
         If something cannot be fetched, built or unpacked.
     """
-    cache = cache or packages.cache_folder()
+    cache = cache or kept.cache_folder()
     debs = packages.debs(cache=cache, mirror=mirror, say=say)
     wanted = [*wheels.requirements(), PIP]
     say("wheels for aarch64 from PyPI")
-    fetched = packages.kept(cache / packages.named("wheels", *wanted), lambda f: wheels.download(f, wanted))
+    fetched = kept.wheels_for(cache, wanted)
     root.mkdir(parents=True)
     say("unpacking")
     packages.unpack(debs, root)
     say("our own wheel")
-    ours = cache / packages.named("own", wheels.fingerprint())
-    (wheel,) = packages.kept(ours, _own)
-    for old in cache.glob("own-*"):
-        if old != ours:
-            shutil.rmtree(old, ignore_errors=True)
+    wheel = kept.own_wheel(cache)
     install([*fetched, wheel], root)
     beside = root.parent / "wheels"  # for whoever installs something there
     beside.mkdir(exist_ok=True)
@@ -56,28 +52,15 @@ def build(
     _compile(root)
 
 
-def _own(folder: Path) -> None:
-    wheels.own(folder)
+def is_ours(root: Path) -> bool:
+    """Return whether a board was made with the runtime that is here."""
+    mark = root / SITE / "edge_bench/boards" / wheels.MARK.name
+    return mark.is_file() and mark.read_text().strip() == wheels.fingerprint()
 
 
 def install(files: list[Path], root: Path) -> None:
-    """Install wheels below `root` with this machine's pip, as it was not run there.
-
-    Raises
-    ------
-    EdgeBenchError
-        If pip refuses.
-    """
-    platforms = [part for libc in wheels._LIBC for part in ("--platform", f"{libc}_aarch64")]
-    command = [
-        sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index",
-        "--no-compile", "--no-warn-script-location", "--only-binary=:all:", "--implementation=cp",
-        "--python-version=3.11", *platforms, "--upgrade", "--root-user-action=ignore",
-        "--target", str(root / SITE), *map(str, files),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EdgeBenchError(f"wheels cannot be unpacked for the board: {done.stderr.strip().splitlines()[-1]}")
+    """Install wheels below `root`."""
+    wheels.unpack(files, root / SITE)
     # the scripts begin with this machine's Python
     scripts = root / SITE / "bin"
     (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
