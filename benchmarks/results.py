@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edge_runtime import ConfigError
+
 from . import documents
 
 SCHEMA = "edge-bench/run/1"
