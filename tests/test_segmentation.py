@@ -263,6 +263,19 @@ def test_a_damaged_choice_is_named(tmp_path: Path, text: str) -> None:
         segment_evaluate.read_choices([path])
 
 
+def test_a_choice_for_another_file_of_that_name_is_refused(tmp_path: Path) -> None:
+    path, bundle = tmp_path / "s.json", read("swishnet-slim-int8")
+    value = {"schema": segment_evaluate.TUNING_SCHEMA, "model": bundle.name, "sha256": bundle.sha256,
+             "chosen": {"dense": {"smoothing": Smoothing(median=51).to_dict(), "temperature": 2.0}}}  # fmt: skip
+    path.write_text(json.dumps(value))
+    (chosen,) = segment_evaluate.read_choices([path], [bundle.path])[bundle.name].values()
+    assert (chosen.smoothing.median, chosen.temperature) == (51, 2.0)
+    path.write_text(json.dumps({**value, "sha256": "0" * 64}))
+    assert segment_evaluate.read_choices([path])
+    with pytest.raises(ConfigError, match="was tuned for another bundle that is called swishnet-slim-int8"):
+        segment_evaluate.read_choices([path], [bundle.path])
+
+
 def test_bundles_and_recordings_that_do_not_fit_are_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such file"):
         segment_evaluate.gather(None, (), ["nothing-int8"])

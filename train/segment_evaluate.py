@@ -101,14 +101,15 @@ def tune_bundle(
     }  # fmt: skip
 
 
-def read_choices(files: Sequence[Path]) -> dict[str, dict[str, Segmentation]]:
+def read_choices(files: Sequence[Path], bundles: Sequence[str] = ()) -> dict[str, dict[str, Segmentation]]:
     """Return the smoothings and temperatures that ``tune-smoothing`` wrote, by bundle name and source.
 
     Raises
     ------
     ConfigError
-        If a file is no such choice.
+        If a file is no such choice, or was tuned for another file of the name that one of `bundles` has.
     """
+    sha256 = {b.name: b.sha256 for b in map(read, bundles)}
     found: dict[str, dict[str, Segmentation]] = {}
     for path in files:
         try:
@@ -119,7 +120,10 @@ def read_choices(files: Sequence[Path]) -> dict[str, dict[str, Segmentation]]:
                 s: Segmentation.from_dict({k: entry[k] for k in ("smoothing", "temperature") if k in entry})
                 for s, entry in value["chosen"].items()
             }
-            found[str(value["model"])] = chosen
+            name = str(value["model"])
+            if value.get("sha256", sha256.get(name)) != sha256.get(name, value.get("sha256")):
+                raise ConfigError(f"{path}: was tuned for another bundle that is called {name}, too; tune it again")
+            found[name] = chosen
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
         except (ValueError, KeyError, TypeError, AttributeError):

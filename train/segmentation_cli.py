@@ -125,7 +125,7 @@ def evaluate_segmentation(
     from .segment_evaluate import cells, draw, evaluate, gather, read_choices
 
     streams = gather(folder, recordings, bundles, split=split, limit=limit)
-    choices = read_choices(smoothing)
+    choices = read_choices(smoothing, bundles)
     result, tracks = evaluate(
         bundles, streams, _windows(windows), choices=choices, backend=backend, log=Path(log), progress=Bar()
     )
@@ -175,7 +175,7 @@ def false_activations(
     from .posteriors import DENSE
     from .segment_evaluate import read_choices
 
-    choices = read_choices(smoothing)
+    choices = read_choices(smoothing, bundles)
     whole = corpora.load(need_corpus(corpus), complete=False)
     results = []
     for path in bundles:

@@ -114,9 +114,12 @@ def librosa_pipeline(path: Path) -> Callable[[], Any] | None:
 
 
 def test_throughput(benchmark: Any, recordings: dict[int, Path]) -> None:
-    with Segmenter(MODEL) as segmenter:
-        functions: dict[str, Callable[[], Any]] = {"edge-bench": lambda: segmenter.segment_file(recordings[HOUR])}
-        seconds = {"edge-bench": HOUR}
+    with Segmenter(MODEL) as segmenter, Segmenter("swishnet-wide-int8") as wide:
+        functions: dict[str, Callable[[], Any]] = {
+            "edge-bench": lambda: segmenter.segment_file(recordings[HOUR]),
+            "edge-bench, wide": lambda: wide.segment_file(recordings[HOUR]),
+        }
+        seconds = dict.fromkeys(functions, HOUR)
         others = {"silero-vad": silero(recordings[SHORT]), "librosa + TFLite": librosa_pipeline(recordings[SHORT])}
         for name, function in others.items():
             if function is None:
