@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ BUSY = Segmentation(
 )  # fmt: skip
 
 
+@lru_cache
 def recording(seed: int, seconds: float = 12.0) -> np.ndarray:
     """Speech, silence, music and noise in turn."""
     rng = np.random.default_rng(seed)
@@ -48,6 +50,12 @@ def recording(seed: int, seconds: float = 12.0) -> np.ndarray:
         parts.append(make(rng.uniform(0.4, 3), int(rng.integers(1000))))
         parts.append(np.full(rng.integers(0, RATE // 2), 1e-5, np.float32))
     return np.concatenate(parts)[: round(seconds * RATE)]
+
+
+@lru_cache
+def whole_logits(name: str, seed: int) -> np.ndarray:
+    """Logits of a whole recording by the front end and the network, without any stream."""
+    return DenseNetwork(BUNDLES[name]).logits(FrontEnd(BUNDLES[name].front_end)(recording(seed)))
 
 
 def cut(x: np.ndarray, lengths: list[int]) -> list[np.ndarray]:
@@ -72,11 +80,9 @@ def test_answers_of_a_stream_are_those_of_the_whole(name: str, lengths: list[int
     stream = DenseStream(BUNDLES[name], decision_hop=hop)
     parts = [stream.push(piece) for piece in cut(x, lengths)]
     parts.append(stream.finish())
-    features = FrontEnd(BUNDLES[name].front_end)(x)
-    np.testing.assert_array_equal(
-        np.concatenate([p.logits for p in parts]), DenseNetwork(BUNDLES[name]).logits(features)
-    )
-    np.testing.assert_array_equal(np.concatenate([p.dbfs for p in parts]), levels_dbfs(x, 160)[: len(features)])
+    logits = whole_logits(name, seed)
+    np.testing.assert_array_equal(np.concatenate([p.logits for p in parts]), logits)
+    np.testing.assert_array_equal(np.concatenate([p.dbfs for p in parts]), levels_dbfs(x, 160)[: len(logits)])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,8 +101,7 @@ def test_segments_of_a_stream_are_those_of_the_whole(
         got += segmenter.finish()
         streamed = np.concatenate([f.probabilities for f in seen])
         assert tuple(got) == segmenter.segment(x)
-    logits = DenseNetwork(bundle).logits(FrontEnd(bundle.front_end)(x)) / np.float32(chosen.temperature)
-    p = pooled(logits, chosen.smoothing.pool)
+    p = pooled(whole_logits(name, seed) / np.float32(chosen.temperature), chosen.smoothing.pool)
     np.testing.assert_array_equal(streamed, p)
     if not chosen.unknown_below:
         whole = segments(p, bundle.classes, chosen.smoothing, dbfs=levels_dbfs(x, 160)[: len(p)])
