@@ -344,6 +344,29 @@ def test_part_of_a_wav(tmp_path: Path) -> None:
         list(read_blocks(tmp_path / "a.wav", first=-1))
 
 
+def test_progress_on_a_terminal(tree: Path, tmp_path: Path) -> None:
+    """In a terminal of its own: a bar that reaches the end, then the summary; nothing of it without a terminal."""
+    import pty
+
+    command = [sys.executable, "-c", "from edge_runtime.archive.cli import segment; segment()", "--workers", "1"]
+    sounds = [str(tree / name) for name in ("a.wav", "stereo48.wav", "slow8.wav")]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*command, *sounds], stdout=subprocess.DEVNULL, stderr=theirs) as child:
+        os.close(theirs)
+        said = b""
+        try:
+            while piece := os.read(ours, 4096):
+                said += piece
+        except OSError:  # how a terminal ends when nobody writes to it any more
+            pass
+        os.close(ours)
+        assert child.wait(60) == 0
+    text = said.decode()
+    assert "x real time, 0:0" in text and "#" in text and "3 segmented: 7.0 s of sound" in text
+    silent = subprocess.run([*command, sounds[0]], capture_output=True, text=True, check=True, timeout=60)
+    assert silent.stderr.startswith("1 segmented: 3.0 s of sound")
+
+
 @pytest.mark.slow
 def test_a_pool_gives_what_one_process_gives(tmp_path: Path, job: Job) -> None:
     sources = []
