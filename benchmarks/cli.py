@@ -56,6 +56,9 @@ COMMANDS = {
     "boards": "edge_bench.boards.cli:boards",
     "plan": "edge_bench.boards.cli:plan",
     "emulate": "edge_bench.boards.emulation.cli:emulate",
+    "board": "edge_bench.boards.flash_cli:board",
+    "flash": "edge_bench.boards.flash_cli:flash",
+    "rollback": "edge_bench.boards.flash_cli:rollback",
 }
 
 

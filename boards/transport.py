@@ -105,8 +105,8 @@ def execute(
             list(argv), stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
             env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
-    except OSError as error:
-        raise BoardError(f"{what}: cannot run {argv[0]}: {error.strerror or error}") from None
+    except OSError as error:  # as a shell there would say it
+        return Completed(127 if isinstance(error, FileNotFoundError) else 126, b"", f"{argv[0]}: {error}".encode())
     late = UnreachableError(f"{what}: no answer within {timeout_s:g} s; is it still there?")
     try:
         if say is None:
@@ -307,15 +307,18 @@ class Ssh(_Files):
     def _run(
         self, argv: Sequence[str], stdin: bytes | BinaryIO, timeout_s: float, say: Callable[[str], None] | None
     ) -> Completed:
-        # Without the shared connection it must not make another one behind our back: the proxy command fails.
-        command = [
-            *self._address.command(), *self._common, "-o", "ControlMaster=no", "-o", "ProxyJump=none",
-            "-o", "ProxyCommand=false", "--", self._address.host, shlex.join(argv),
-        ]  # fmt: skip
-        done = execute(command, stdin, timeout_s, what=self.name, say=say)
+        done = execute(self.command(argv), stdin, timeout_s, what=self.name, say=say)
         if done.code == 255 and not self.alive():
             raise UnreachableError(f"{self.name}: the connection was lost; the next attempt begins anew")
         return done
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return what runs a command there over the shared connection, to be started by the caller."""
+        # Without the shared connection it must not make another one behind our back: the proxy command fails.
+        return [
+            *self._address.command(), *self._common, "-o", "ControlMaster=no", "-o", "ProxyJump=none",
+            "-o", "ProxyCommand=false", "--", self._address.host, shlex.join(argv),
+        ]  # fmt: skip
 
     def alive(self) -> bool:
         """Return whether the shared connection stands."""

@@ -304,6 +304,16 @@ def check_golden(bundle: Bundle, *, backend: str = "auto", sandbox: bool = False
     return GoldenReport(len(bundle.golden), *worst)
 
 
+def golden_fine(report: GoldenReport, bundle: Bundle, backend: str) -> bool:
+    """Return whether a machine's results are close enough to the workstation's.
+
+    A feature may differ by 0.01 standard deviations (another numpy or processor rounds otherwise), a quantised output
+    by 3 steps (by 16 with numpy, which rounds as TFLite's reference kernels do), a float output by 1e-3.
+    """
+    steps = 16 if backend == "numpy" else 3
+    return report.features <= 0.01 and report.output_lsb <= (steps if bundle.info["precision"] != "float32" else 1e-3)
+
+
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     if a.shape != b.shape:
         raise BundleError(f"golden vector of shape {b.shape} where this machine gets {a.shape}")

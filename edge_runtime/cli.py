@@ -35,15 +35,19 @@ def write_text(target: str, text: str) -> None:
     if target == "-":
         click.echo(text, nl=False)
         return
-    aside = f"{target}.part"
+    # a device or a pipe, such as /dev/null, is written to; a rename would put a file in its place
+    special = os.path.exists(target) and not os.path.isfile(target)
+    aside = target if special else f"{target}.part"
     try:
         with open(aside, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
+            if not special:
+                os.fsync(file.fileno())
+        if not special:
+            os.replace(aside, target)
     except OSError as error:
-        if os.path.exists(aside):
+        if not special and os.path.exists(aside):
             os.unlink(aside)
         raise EdgeBenchError(f"{target}: cannot be written: {error.strerror or error}") from None
 
@@ -177,13 +181,11 @@ def verify(
       edge-bench verify mine.tflite --interpreters --inputs 1000
     """
     from .bundle import read
-    from .classify import check_golden
+    from .classify import check_golden, golden_fine
 
     built = read(bundle)
     report = check_golden(built, backend=backend, sandbox=sandbox)
-    quantised = built.info["precision"] != "float32"
-    steps = 16 if backend == "numpy" else 3
-    fine = report.features <= 0.01 and report.output_lsb <= (steps if quantised else 1e-3)
+    fine = golden_fine(report, built, backend)
     value: dict[str, Any] = {
         "schema": "edge-bench/verify/1", "name": built.name, "sha256": built.sha256, "fine": fine,
         "vectors": report.vectors, "features": report.features, "input_lsb": report.input_lsb,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from made_results import made_result, write_result
 
 from edge_bench.benchmarks import cli
 from edge_bench.benchmarks.sound import scene
+from edge_runtime.cli import write_json
+from edge_runtime.errors import EdgeBenchError
 from edge_runtime.wav import write_wav
 
 
@@ -171,3 +174,16 @@ def test_output_that_cannot_be_written_leaves_nothing(recording: Path, tmp_path:
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert not target.parent.exists()
+
+
+def test_json_to_a_pipe_leaves_the_pipe(tmp_path: Path) -> None:
+    # as with /dev/null: the file that is written aside must not take its place
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_json(str(pipe), {"a": 1})
+    assert json.loads(os.read(reader, 100)) == {"a": 1} and pipe.is_fifo()
+    os.close(reader)
+    with pytest.raises(EdgeBenchError, match="cannot be written"):
+        write_json(str(tmp_path), {})
+    assert list(tmp_path.iterdir()) == [pipe]
