@@ -119,7 +119,14 @@ def rollback(
 
 @click.group()
 def board() -> None:
-    """Enrol a board, pin its host key, see what it runs."""
+    """Enrol a board, pin its host key, see what it runs.
+
+    \b
+    Example:
+      edge-bench board pin --host pi@kitchen.local --fingerprint SHA256:Bm4q...
+      edge-bench board enrol --board pi4 --host pi@kitchen.local
+      edge-bench board status --host pi@kitchen.local
+    """
 
 
 @board.command()
