@@ -22,7 +22,7 @@ def timed(call: Callable[[], Any], *, budget_s: float, most: int = 2000) -> list
     overhead = min(-clock() + clock() for _ in range(1000))
     for _ in range(WARM):
         call()
-    found = []
+    found: list[float] = []
     until = clock() + int(budget_s * 1e9)
     while len(found) < 5 or (len(found) < most and clock() < until):
         began = clock()

@@ -218,7 +218,7 @@ def _callgrind_counts(folder: Path) -> list[int]:
     parts = {}
     for file in folder.glob("out.*"):
         with file.open(encoding="utf-8", errors="replace") as lines:
-            head = {}
+            head: dict[str, str] = {}
             for line in lines:
                 key, _, value = line.partition(":")
                 head.setdefault(key, value.strip())

@@ -149,7 +149,8 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
         time.sleep(request["idle_s"])
         frontend, model, _ = measure(i)
         idle[i].append(frontend + model)
-    paced, late = [], 0
+    paced: list[float] = []
+    late = 0
     if request["rate"]:
         paced, late = at_rate(whole, request["rate"], request["budget_s"])
     nodes = makers[-1].session.nodes()
@@ -174,7 +175,8 @@ def steady(request: dict[str, Any]) -> dict[str, Any]:
 def at_rate(call: Callable[[], float], rate: float, budget_s: float) -> tuple[list[float], int]:
     """Return what calls at a fixed rate give, and how many began late because the one before took too long."""
     clock = time.monotonic
-    began, found, late = clock(), [], 0
+    found: list[float] = []
+    began, late = clock(), 0
     while not found or (clock() - began < budget_s and len(found) < 10_000):
         due = began + len(found) / rate
         wait = due - clock()

@@ -7,6 +7,7 @@ float32. Timed are a batch of one and a large one, each with the copies to the d
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -35,9 +36,7 @@ def tensorflow(model: keras.Model, device: str, threads: int) -> Ready | str:
         return "no GPU that TensorFlow sees here"
     place = f"/{device.upper()}:0"
 
-    @tf.function
-    def network(x: Any) -> Any:
-        return model(x, training=False)
+    network: Any = tf.function(lambda x: model(x, training=False))
 
     def put(x: Any) -> Any:
         with tf.device(place):
@@ -55,8 +54,7 @@ def tensorflow(model: keras.Model, device: str, threads: int) -> Ready | str:
 
 def jax(model: keras.Model, device: str, threads: int) -> Ready | str:
     """Return (put, compute, get, version), or why there is no such device."""
-    import jax as framework
-
+    framework: Any = importlib.import_module("jax")
     try:
         place = framework.devices(device)[0]
     except RuntimeError:
