@@ -6,6 +6,7 @@
 ``real_time_factor``  median total time over the clip's length
 ``frontend_us``, ``model_us``, ``total_us``  median time of a clip, microseconds
 ``accuracy_drop``  loss of class-average F1 against the baseline, percentage points
+``frontend_hop_instructions``, ``frontend_instructions``, ``model_instructions``  of one call; see `instructions`
 =================  =====================================================================
 """
 
@@ -26,7 +27,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-KEYS = ("ram", "flash", "real_time_factor", "frontend_us", "model_us", "total_us", "accuracy_drop")
+COUNTS = ("frontend_hop_instructions", "frontend_instructions", "model_instructions")
+KEYS = ("ram", "flash", "real_time_factor", "frontend_us", "model_us", "total_us", "accuracy_drop", *COUNTS)
 WITHIN, EXCEEDED, OPEN = "within", "exceeded", "open"
 
 
@@ -83,7 +85,7 @@ def accuracy_drop(candidate: Mapping[str, Any], baseline: Mapping[str, Any]) -> 
 
 def check(
     limits: Mapping[str, float], *, times: Mapping[str, Interval], clip_s: float, peak: float | None, size: int,
-    drop: float | None,
+    drop: float | None, counts: Mapping[str, int] | None = None,
 ) -> list[Check]:  # fmt: skip
     """Return a check for every limit.
 
@@ -95,6 +97,8 @@ def check(
         Bytes.
     drop : float or None
         Points of F1; needed when ``accuracy_drop`` is limited.
+    counts : mapping, optional
+        Instructions of a call by stage; needed when a count is limited.
 
     Raises
     ------
@@ -109,9 +113,11 @@ def check(
         elif name.endswith("_us"):
             value = times[name.removesuffix("_us")]
         else:
-            exact = {"ram": peak, "flash": float(size), "accuracy_drop": drop}[name]
+            known = {"ram": peak, "flash": float(size), "accuracy_drop": drop}
+            exact = (counts or {}).get(name.removesuffix("_instructions")) if name in COUNTS else known[name]
             if exact is None:
                 remedy = "give --evaluations with both" if name == "accuracy_drop" else "leave it out here"
+                remedy = "measure with `edge-bench run --instructions`" if name in COUNTS else remedy
                 raise ConfigError(f"the budget limits {name}, which is not known: {remedy}")
             value = Interval(exact, exact, exact)
         verdict = WITHIN if value.high <= limit else EXCEEDED if value.low > limit else OPEN

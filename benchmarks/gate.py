@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_runtime.bundle import Bundle, read
 
-from . import budget, context, pairs, sound
+from . import budget, context, instructions, pairs, sound
 from .gate_worker import STAGES
 from .statistics import Interval, median_interval
 from .verdict import INCONCLUSIVE, PASS, REGRESS, Rule, StageVerdict, judge, together, worst
@@ -147,10 +147,13 @@ def _checks(measured: list[pairs.Pair], candidate: Bundle, options: GateOptions)
     if not options.limits:
         return []
     times = {name: median_interval([p.second[name] for p in measured], level=0.99, serial=False) for name in STAGES}
+    counts = None
+    if any(name in budget.COUNTS for name in options.limits):
+        counts = instructions.count(candidate.path, clip_s=options.clip_s, backend=options.backend).to_dict()
     peaks = [p.peaks[1] for p in measured if p.peaks[1] is not None]
     return budget.check(
         options.limits, times=times, clip_s=options.clip_s, peak=float(np.median(peaks)) if peaks else None,
-        size=candidate.size, drop=options.drop,
+        size=candidate.size, drop=options.drop, counts=counts,
     )  # fmt: skip
 
 

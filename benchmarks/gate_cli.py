@@ -116,9 +116,13 @@ def gate(
       edge-bench gate new.tflite --baseline old.tflite --board pi4 --host pi@192.168.1.20
     """
     if instructions:
-        if board or evaluations:
-            raise ConfigError("--budget and --evaluations go with times; leave them out beside --instructions")
-        finish(_by_count(candidate, baseline, build, instructions, margin, clip_s, backend, plant, force), json_file)
+        from . import budget
+
+        limits = budget.read(board) if board else {}
+        found = _by_count(
+            candidate, baseline, build, instructions, margin, clip_s, backend, plant, force, limits=limits
+        )
+        finish(found, json_file)
     from .gating import gate_any
 
     options = options_of(
@@ -175,13 +179,17 @@ def render_counts(found: dict[str, Any]) -> str:
     ]  # fmt: skip
     margin = f"{100 * found['rule']['margin']:g} %"
     grown = [WORDS[name] for name, row in found["stages"].items() if row["verdict"] == "regress"]
+    over = [check["name"] for check in found["budget"] if check["verdict"] == "exceeded"]
+    limits = [f"budget: {c['name']} {c['value']:,.0f} of {c['limit']:,.0f}: {c['verdict']}" for c in found["budget"]]
     why = f"grown by more than {margin}: {', '.join(grown)}" if grown else f"nothing has grown by more than {margin}"
+    why += f"; over budget: {', '.join(over)}" if over else ""
     lines = [
         f"{found['candidate']['bundle']} against {found['baseline']['bundle']}, {found['clip_s']:g} s clips, "
         f"instructions by {found['source']}",
         "",
         table(["", "baseline", "candidate", "change", ""], rows),
         "",
+        *limits,
         f"{found['verdict'].upper()}: {why}",
     ]
     if found["planted"]:

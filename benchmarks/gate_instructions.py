@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edge_runtime import ConfigError
 from edge_runtime.bundle import resolve
 
-from . import context, git_baseline, results, trees
+from . import budget, context, git_baseline, results, trees
 from .instructions import SCHEMA, Instructions, count
 from .instructions_worker import STAGES
 from .verdict import PASS, REGRESS
@@ -38,6 +38,8 @@ class CountOptions:
     margin : float
         A growth up to this, or to `LAYOUT` if that is more, is no alarm (0.005: half a percent).
     source : {'auto', 'perf', 'callgrind'}
+    limits : mapping
+        Absolute limits; see `budget`. Only counts and ``flash`` are checked here.
     plant : mapping
         Turns of an empty loop put into every call of a stage of the candidate: a test of the gate.
     counter : callable
@@ -48,6 +50,7 @@ class CountOptions:
     clip_s: float = 2.0
     source: str = "auto"
     backend: str = "auto"
+    limits: Mapping[str, float] = field(default_factory=dict)
     plant: Mapping[str, int] = field(default_factory=dict)
     force: bool = False
     counter: Callable[..., Instructions] = count
@@ -105,7 +108,18 @@ def gate(
                 old = _count_commit(origin.commit, file, options, where)
             else:
                 old = _count(file, options)
-    return {**verdict(new, old, options), "context": {**about, "remarks": remarks}}
+    found = verdict(new, old, options)
+    mine = {k: limit for k, limit in options.limits.items() if k in (*budget.COUNTS, "flash")}
+    if others := sorted(set(options.limits) - set(mine)):
+        remarks.append(f"not checked by counting: {', '.join(others)}; run the gate without --instructions, too")
+    size = 0 if results.is_result(candidate) else resolve(candidate).stat().st_size
+    if "flash" in mine and not size:
+        raise ConfigError(f"{candidate}: a file of counts has no size: give the bundle, or no limit of flash")
+    checks = budget.check(mine, times={}, clip_s=options.clip_s, peak=None, size=size, drop=None, counts=new.to_dict())
+    found["budget"] = [asdict(check) for check in checks]
+    if any(check.verdict == budget.EXCEEDED for check in checks):
+        found["verdict"] = REGRESS
+    return {**found, "context": {**about, "remarks": remarks}}
 
 
 def verdict(new: Instructions, old: Instructions, options: CountOptions) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def gate_results(
     times = {stage: median_interval(samples[0][stage], level=0.99) for stage in results.STAGES}
     checks = budget.check(
         options.limits, times=times, clip_s=options.clip_s, peak=new["memory"]["peak"], size=new["model"]["bytes"],
-        drop=options.drop,
+        drop=options.drop, counts=new.get("instructions"),
     )  # fmt: skip
     return {
         **answer(overall(stages, checks), stages, checks, options.rule),

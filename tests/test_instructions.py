@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_bench.benchmarks import cli, gate_instructions, instructions, instructions_trial, trees
+from edge_bench.benchmarks import budget, cli, gate_instructions, instructions, instructions_trial, trees
 from edge_bench.benchmarks.instructions import WORKER, Instructions, arguments, count, environment, from_marks
 from edge_bench.benchmarks.instructions_worker import STAGES, Counter
 from edge_runtime import ConfigError, EdgeBenchError
@@ -196,3 +196,20 @@ def test_a_planted_percent_is_caught_and_nothing_is_not(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert lines[0]["ratios"]["model"] == pytest.approx(1.01, abs=0.002)
     assert instructions_trial.trial("swishnet-slim-int8", {"model": 1.01}, 1, tmp_path / "t.jsonl", how) == summary
+
+
+def test_limits_of_counts(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old.json", made()), write(tmp_path / "new.json", made())
+    board = tmp_path / "board.toml"
+    command = ["gate", new, "--baseline", old, "--instructions", "--budget", str(board)]
+    board.write_text("[budget]\nmodel_instructions = 100_000\nmodel_us = 5\n")
+    done = CliRunner().invoke(cli.group, command)
+    assert done.exit_code == 0 and "model_instructions 100,000 of 100,000: within" in done.output, done.output
+    assert "not checked by counting: model_us" in done.output
+    board.write_text("[budget]\nfrontend_hop_instructions = 999\n")
+    done = CliRunner().invoke(cli.group, command)
+    assert done.exit_code == 1 and "over budget: frontend_hop_instructions" in done.output
+    board.write_text("[budget]\nflash = 1000\n")
+    assert "a file of counts has no size" in str(CliRunner().invoke(cli.group, command).exception)
+    with pytest.raises(ConfigError, match="model_instructions, which is not known: measure with `edge-bench run"):
+        budget.check({"model_instructions": 1.0}, times={}, clip_s=2.0, peak=None, size=1, drop=None)
