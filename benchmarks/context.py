@@ -32,6 +32,14 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def usable_cores() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # not on every system
+        return set(range(os.cpu_count() or 1))
+
+
 def throttled() -> str | None:
     """Return a Raspberry Pi's throttling bits (``vcgencmd get_throttled``), None elsewhere."""
     try:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+import edge_runtime
 from edge_runtime import EdgeBenchError
-from edge_runtime.interpreter import BACKENDS
+from edge_runtime.bundle import read
+from edge_runtime.interpreter import BACKENDS, install_hint
 
-from . import context
+from . import context, instructions
+from .findings import BAD, FINE, NOTE, Finding
+from .steadiness import steadiness
 
 SCHEMA = "edge-bench/doctor/1"
-FINE, NOTE, BAD = "fine", "note", "bad"
-PACKAGES = ("numpy", "ai-edge-litert", "tflite-runtime", "tensorflow", "soundfile", "matplotlib", "sqlalchemy")
+PATIENCE_S = 120
+# package -> what it is for, and how it comes
+PACKAGES = {
+    "numpy": "pip install edge-bench",
+    "ai-edge-litert": "the fastest interpreter: pip install ai-edge-litert (Python 3.9+, 64-bit)",
+    "tflite-runtime": "only where ai-edge-litert has no wheel: pip install tflite-runtime 'numpy<2' (Python <= 3.11)",
+    "tensorflow": "to train and quantise: pip install 'edge-bench[train]'",
+    "soundfile": "to read FLAC, OGG and MP3: pip install 'edge-bench[audio]'",
+    "matplotlib": "pictures of --plot: pip install 'edge-bench[report]'",
+    "resvg-py": "PNG files of `edge-bench report --figures`: pip install 'edge-bench[report]'",
+    "onnxruntime": "ONNX networks in `edge-bench run --against`: pip install 'edge-bench[peers]'",
+    "sqlalchemy": "`edge-bench history --store URL`: pip install 'edge-bench[store]'",
+}
+PROGRAMS = (
+    ("git", "`gate --baseline REF`", "git"),
+    ("ssh", "boards over the network", "openssh-client"),
+    ("qemu-aarch64-static", "emulated boards", "qemu-user-static"),
+)
 
 _TRY = """
 import sys, json
@@ -35,16 +53,6 @@ try:
 except EdgeBenchError as error:
     print(json.dumps({"error": str(error)}))
 """
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the examination: fine, note or bad; what was found; what to do about it (empty when fine)."""
-
-    subject: str
-    state: str
-    found: str
-    remedy: str = ""
 
 
 def versions() -> dict[str, str | None]:
@@ -70,10 +78,13 @@ def interpreters() -> list[Finding]:
             findings.append(Finding(f"interpreter {name}", NOTE, "not installed"))
             continue
         try:
-            done = subprocess.run([sys.executable, "-c", _TRY, name], capture_output=True, text=True, timeout=120)
+            command = [sys.executable, "-c", _TRY, name]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
             answer = json.loads(done.stdout)
-        except (ValueError, subprocess.TimeoutExpired):
-            answer = {"error": "its process died or hung"}
+        except subprocess.TimeoutExpired:
+            answer = {"error": f"its process gave no answer in {PATIENCE_S} s"}
+        except ValueError:
+            answer = {"error": f"its process died (exit status {done.returncode})"}
         if "error" in answer:
             remedy = "edge-bench verify --interpreters tells more; another one is used meanwhile"
             findings.append(Finding(f"interpreter {name}", BAD, answer["error"], remedy))
@@ -85,85 +96,44 @@ def interpreters() -> list[Finding]:
     return findings
 
 
-def clock_step() -> int:
-    """Return the smallest step of the clock that is used, nanoseconds."""
-    times = np.array([time.perf_counter_ns() for _ in range(20000)])
-    steps = np.diff(times)
-    return int(steps[steps > 0].min())
-
-
-def jitter(seconds: float = 1.0) -> float:
-    """Return the share of time that this process was kept from running, from gaps in a busy loop."""
-    clock = time.perf_counter_ns
-    began = last = clock()
-    lost = 0
-    while last - began < seconds * 1e9:
-        now = clock()
-        if now - last > 100_000:  # a loop's turn takes far less than 0.1 ms
-            lost += now - last
-        last = now
-    return lost / (last - began)
-
-
-def steadiness() -> list[Finding]:
-    """Return what makes timings unsteady on this machine."""
-    machine, now = context.machine(), context.state()
-    findings = []
-    cores = machine["cores"] or 1
-    heavy = now["load"] > 0.5 * cores
-    findings.append(
-        Finding("load", BAD if heavy else FINE, f"{now['load']} on {cores} core(s)",
-                "stop other work, or gate with --clock cpu" if heavy else "")
-    )  # fmt: skip
-    lost = jitter()
-    findings.append(
-        Finding("interruptions", BAD if lost > 0.02 else FINE, f"{100 * lost:.1f} % of a second was lost",
-                "something else runs on this core: stop it, or give a run more --budget" if lost > 0.02 else "")
-    )  # fmt: skip
-    governor = machine["governor"]
-    changing = governor in ("powersave", "ondemand", "schedutil", "conservative")
-    remedy = "sudo cpupower frequency-set -g performance" if changing else ""
-    findings.append(Finding("governor", BAD if changing else FINE, governor or "not told (a virtual machine?)", remedy))
-    turbo = context._text("/sys/devices/system/cpu/intel_pstate/no_turbo")
-    if turbo == "0":
-        remedy = "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo"
-        findings.append(Finding("turbo", NOTE, "on: the clock depends on heat and neighbours", remedy))
-    cpuinfo = context._text("/proc/cpuinfo") or ""
-    if "hypervisor" in cpuinfo:
-        findings.append(
-            Finding("virtual machine", NOTE, "the host shares its cores", "compare by `edge-bench gate`, in pairs")
-        )
-    bits = now["throttled"]
-    if bits is not None:
-        low = int(bits, 16)
-        findings.append(
-            Finding("throttling", BAD if low & 0xF else NOTE if low else FINE, bits,
-                    "check supply and cooling, then restart the board" if low else "")
-        )  # fmt: skip
-    heat = now["temperature_c"]
-    if heat is not None:
-        remedy = "cool it: boards slow down from 80 C" if heat >= 75 else ""
-        findings.append(Finding("temperature", BAD if heat >= 75 else FINE, f"{heat:.0f} C", remedy))
-    step = clock_step()
-    remedy = "times of single calls are coarse here" if step > 1000 else ""
-    findings.append(Finding("clock", BAD if step > 1000 else FINE, f"steps of {step} ns", remedy))
-    return findings
+def tools() -> list[Finding]:
+    """Return what beside Python packages some commands need."""
+    found = []
+    try:
+        source = instructions.available()
+        found.append(Finding("instruction counts", FINE, f"by {source}"))
+    except EdgeBenchError as error:
+        found.append(Finding("instruction counts", NOTE, str(error), "apt install valgrind"))
+    for program, use, package in PROGRAMS:
+        there = shutil.which(program)
+        remedy = "" if there else f"for {use}: apt install {package}"
+        found.append(Finding(program, FINE if there else NOTE, there or "not installed", remedy))
+    if not Path("/proc/self/smaps_rollup").exists():
+        remedy = "a kernel from 4.14 on has it"
+        found.append(Finding("memory", NOTE, "no smaps_rollup: PSS and USS are not told", remedy))
+    return found
 
 
 def examine() -> dict[str, Any]:
-    """Return ``edge-bench/doctor/1``: versions and findings."""
-    found = versions()
-    findings = [Finding("Python", FINE, f"{sys.version.split()[0]} at {sys.executable}")]
-    findings += [Finding(name, FINE if v else NOTE, v or "not installed") for name, v in found.items()]
-    findings += interpreters()
+    """Return ``edge-bench/doctor/1``: findings by group, and the interpreter that ``--backend auto`` takes."""
+    packages = [Finding("Python", FINE, f"{sys.version.split()[0]} at {sys.executable}")]
+    packages.append(Finding("edge-bench", FINE, f"{edge_runtime.__version__} at {Path(edge_runtime.__file__).parent}"))
+    for name, version in versions().items():
+        remedy = "" if version else PACKAGES[name]
+        packages.append(Finding(name, FINE if version else NOTE, version or "not installed", remedy))
+    found = interpreters()
+    names = [f.subject.removeprefix("interpreter ") for f in found if f.found and " works" in f.found]
+    chosen = next((name for name in BACKENDS if name in names), None)
+    if chosen is None or chosen == "numpy":
+        only = "none works" if chosen is None else "only numpy's executor works: some 20 times slower"
+        found.append(Finding("used by default", BAD, only, install_hint()))
+    else:
+        found.append(Finding("used by default", FINE, f"{chosen}; --backend NAME takes another"))
     try:
-        from edge_runtime.bundle import read
-
         read("swishnet-slim-int8")
-        findings.append(Finding("shipped bundle", FINE, "its checksum is right"))
+        packages.append(Finding("shipped bundle", FINE, "its checksum is right"))
     except EdgeBenchError as error:
-        findings.append(Finding("shipped bundle", BAD, str(error), "install edge-bench again"))
-    findings += steadiness()
-    if not Path("/proc/self/smaps_rollup").exists():
-        findings.append(Finding("memory", NOTE, "no smaps_rollup: PSS and USS are not told"))
-    return {"schema": SCHEMA, "machine": context.machine(), "findings": [asdict(f) for f in findings]}
+        packages.append(Finding("shipped bundle", BAD, str(error), "install edge-bench again"))
+    groups = {"installed": packages, "interpreters": found, "tools": tools(), "timing": steadiness()}
+    findings = [{"group": group, **asdict(f)} for group, lines in groups.items() for f in lines]
+    return {"schema": SCHEMA, "machine": context.machine(), "interpreter": chosen, "findings": findings}

@@ -17,16 +17,26 @@ from .exporters import FORMATS
 @click.option("--format", "format_name", required=True, type=click.Choice(list(FORMATS)))
 @click.option("--out", default="-", show_default=True, metavar="FILE", help="- for standard output.")
 def export(files: tuple[Path, ...], format_name: str, out: str) -> None:
-    """Write results of `edge-bench run` in the format of another tool.
+    """Write results of `edge-bench run`, or of `pytest --benchmark-json`, in the format of another tool.
 
     \b
     Example:
       edge-bench run --json run.json
       edge-bench export run.json --format github-action-benchmark --out bench.json
     """
-    from . import exporters, results
+    from . import documents, exporters
+    from .exporters import suites
 
-    found = [results.read(file) for file in files]
+    read = [documents.read(file, "run", documents.PYTEST) for file in files]
+    kinds = {kind for kind, _ in read}
+    found = [value for _, value in read]
+    if len(kinds) > 1:
+        raise ConfigError("files of edge-bench run and of pytest-benchmark do not go into one export: export each")
+    if kinds == {documents.PYTEST}:
+        if format_name == documents.PYTEST:
+            raise ConfigError("a file of pytest-benchmark is in its format already")
+        write_text(out, suites.export(format_name, found))
+        return
     names = [result["model"]["name"] for result in found]
     if format_name == "bencher" and len(set(names)) < len(names):
         raise ConfigError(f"two results are of {max(names, key=names.count)}: Bencher keeps one of a name, export each")

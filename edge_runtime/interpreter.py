@@ -59,7 +59,7 @@ class Nodes:
     partitions: int
 
 
-def _install_hint() -> str:
+def install_hint() -> str:
     machine, version = platform.machine(), sys.version_info
     here = f"Python {version.major}.{version.minor} on {machine}"
     if machine in ("x86_64", "AMD64", "aarch64", "arm64"):
@@ -126,7 +126,7 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
             except Exception as error:  # SystemError beside a numpy it was not built for, and worse
                 first = (str(error).splitlines() or [""])[0]
                 failures.append(f"{name} {version}: {type(error).__name__}: {first}{_conflict(name)}")
-    hint = _install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
+    hint = install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
     raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {hint}")
 
 
@@ -138,7 +138,7 @@ def first_backend() -> str:
         except Exception:  # a broken installation raises whatever it likes
             continue
         return name
-    raise InterpreterError(f"no interpreter can be imported; {_install_hint()}")
+    raise InterpreterError(f"no interpreter can be imported; {install_hint()}")
 
 
 def _conflict(backend: str) -> str:

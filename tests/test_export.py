@@ -80,3 +80,41 @@ def test_the_command_writes_every_format(tmp_path: Path, name: str) -> None:
     if name == "bencher":
         done = CliRunner().invoke(cli.group, ["export", str(source), str(source), "--format", name])
         assert isinstance(done.exception, ConfigError) and "export each" in str(done.exception)
+
+
+TIMES = {"median": 1e-6, "q1": 0.9e-6, "q3": 1.2e-6, "min": 1e-7, "max": 1e-5}
+SUITE = {
+    "machine_info": {"cpu": {"brand_raw": "Made 1", "count": 2}}, "datetime": "2026-11-26T10:00:00",
+    "benchmarks": [
+        {"name": f"test_invoke[{n}]", "fullname": f"suite/test_invoke.py::test_invoke[{n}]",
+         "stats": {k: m * f for k, f in TIMES.items()} | {"rounds": 50}}
+        for n, m in (("a|b", 40.0), ("c", 400.0))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format_name", [f for f in FORMATS if f != "pytest-benchmark"])
+def test_suites_in_every_format(tmp_path: Path, format_name: str) -> None:
+    file = write_result(tmp_path / "suite.json", SUITE)
+    done = CliRunner().invoke(cli.group, ["export", str(file), "--format", format_name])
+    assert done.exit_code == 0, done.output
+    if format_name == "csv":
+        rows = list(csv.DictReader(done.output.splitlines()))
+        assert [float(r["median"]) for r in rows] == [40.0, 400.0] and rows[0]["cpu"] == "Made 1"
+    elif format_name == "markdown":
+        assert "| test_invoke[a\\|b] | 40 us | 36 us | 48 us | 50 |" in done.output
+    else:
+        found = json.loads(done.output)
+        value = {
+            "bencher": lambda: found[SUITE["benchmarks"][0]["fullname"]]["latency"]["value"] / 1e3,
+            "github-action-benchmark": lambda: found[0]["value"],
+            "google-benchmark": lambda: found["benchmarks"][0]["real_time"],
+        }[format_name]()
+        assert value == pytest.approx(40.0)
+
+
+def test_suites_and_runs_do_not_mix(tmp_path: Path) -> None:
+    suite, run = write_result(tmp_path / "s.json", SUITE), write_result(tmp_path / "r.json", made_result())
+    for arguments, words in (([str(suite), str(run)], "export each"), ([str(suite)], "in its format already")):
+        done = CliRunner().invoke(cli.group, ["export", *arguments, "--format", "pytest-benchmark"])
+        assert isinstance(done.exception, ConfigError) and words in str(done.exception)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from edge_bench.benchmarks import cli, context, doctor
+from edge_bench.benchmarks import cli, context, doctor, documents, steadiness
 from edge_bench.benchmarks.run import RunOptions, run
 
 
@@ -68,8 +71,44 @@ def test_the_doctor_finds_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found["interpreter numpy"]["state"] == "fine" and "works" in found["interpreter numpy"]["found"]
     assert found["shipped bundle"]["state"] == "fine"
     assert all(f["remedy"] for f in found.values() if f["state"] == "bad")
+    assert found["used by default"]["state"] == "bad", "there was numpy's executor only"
+    assert all(f["remedy"] for f in found.values() if f["found"] == "not installed")
+    for title in ("Installed", "Interpreters", "Tools", "Timing here"):
+        assert f"{title}\n" in done.output
+    assert documents.read(out)[0] == "doctor"
 
 
 def test_the_clock_and_the_gaps_are_measured() -> None:
-    assert 1 <= doctor.clock_step() < 1_000_000
-    assert 0 <= doctor.jitter(0.05) <= 1
+    assert 1 <= steadiness.clock_step() < 1_000_000
+    assert 0 <= steadiness.jitter(0.05) <= 1
+
+
+def test_the_doctor_names_who_is_busy() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        began, before = time.perf_counter(), steadiness.processor_times()
+        while steadiness.processor_times()[child.pid][0] < before[child.pid][0] + 20:
+            time.sleep(0.05)
+        found = steadiness.busiest(before, steadiness.processor_times(), time.perf_counter() - began, least=0.0)
+    finally:
+        child.kill()
+        child.wait()
+    (mine,) = [share for share in found if share[0] == child.pid]
+    assert 0 < mine[1] <= 1.3 and "while True" in mine[2]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "subject", "words"),
+    [("/sys/fs/cgroup/cpu.max", "150000 100000", "container", "may use 1.5 core(s) by quota"),
+     ("/sys/devices/system/cpu/smt/active", "1", "hyper-threading", "share one core"),
+     ("/sys/devices/system/cpu/cpufreq/boost", "1", "turbo", "on:"),
+     ("/sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet", "clock source", "hpet"),
+     ("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave", "governor", "powersave"),
+     ("/sys/class/thermal/thermal_zone0/temp", "82000", "temperature", "82 C")],
+)  # fmt: skip
+def test_what_the_doctor_knows_of_a_machine(
+    monkeypatch: pytest.MonkeyPatch, file: str, text: str, subject: str, words: str
+) -> None:
+    monkeypatch.setattr(context, "_text", lambda path: text if path == file else None)
+    found = {f.subject: f for f in steadiness.steadiness(0.01)}
+    assert words in found[subject].found and found[subject].remedy and found[subject].state != "fine"
