@@ -87,6 +87,9 @@ class _SilentRuns:
         x = np.concatenate([np.ones(self._held, bool), silent])
         if not len(x):
             return x
+        if not x.any():
+            self._open = self._held = 0
+            return x
         edges = np.flatnonzero(np.diff(np.concatenate([[False], x, [False]])))
         starts, stops = edges[::2], edges[1::2]
         lengths = stops - starts
@@ -234,8 +237,9 @@ class Smoother:
         self.label = self._name(newest)
         self.sure = 1.0 if newest < 0 else int(of_class[-1, newest]) / median.STEPS
         self.frames += n
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(decided)) + 1])
-        lengths = np.diff(np.append(starts, n))
+        changes = np.flatnonzero(decided[1:] != decided[:-1]) + 1
+        starts = np.concatenate([[0], changes])
+        lengths = np.concatenate([changes, [n]]) - starts
         sums = np.add.reduceat(of_class, starts, axis=0)
         for start, length, total in zip(starts, lengths, sums, strict=True):
             label = int(decided[start])

@@ -81,9 +81,9 @@ class Monitor:
         self.overruns += chunk.overruns
         x = chunk.samples
         self._samples += len(x)
-        fed = x if self._resampler is None else self._resampler.push(x.astype(np.float32) / np.float32(32768))
-        found = self._segmenter.push(fed)
-        level = float(levels_dbfs(x.astype(np.float32) / np.float32(32768), len(x))[0]) if len(x) else -np.inf
+        sound = x.astype(np.float32) / np.float32(32768)
+        found = self._segmenter.push(sound if self._resampler is None else self._resampler.push(sound))
+        level = float(levels_dbfs(sound, len(sound))[0]) if len(sound) else -np.inf
         ended = time.perf_counter()
         self._compute.append(ended - began)
         self._cpu_s += time.thread_time() - cpu
