@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edge_bench.benchmarks import cli, devices, pinning, repeatability, worker
+from edge_bench.benchmarks import cli, devices, documents, pinning, repeatability, worker
 from edge_bench.benchmarks.ask import ask
 from edge_bench.benchmarks.repeat_worker import naive
 from edge_runtime.bundle import read
@@ -26,7 +25,8 @@ def test_every_interpreter_runs_or_says_why_not(tmp_path: Path) -> None:
     arguments = ["--no-frameworks", "--repeats", "1", "--budget", "0.01", "--threads", "1", "--clip", "0.5"]
     done = CliRunner().invoke(cli.group, ["devices", *arguments, "--json", str(out)])
     assert done.exit_code == 0, done.output
-    rows = {(row["device"], row["runtime"]): row for row in json.loads(out.read_text())["rows"]}
+    _, found = documents.read(out, "devices")
+    rows = {(row["device"], row["runtime"]): row for row in found["rows"]}
     assert set(rows) == {("cpu", "litert"), ("cpu", "tflite-runtime"), ("cpu", "numpy"),
                          ("cpu", "litert compiled"), ("gpu", "litert compiled")}  # fmt: skip
     for row in rows.values():
@@ -84,7 +84,7 @@ def test_the_medians_of_runs_and_their_spread(tmp_path: Path) -> None:
         cli.group, ["repeatability", str(foreign), "--runs", "2", "--budget", "0.1", "--json", str(out)]
     )
     assert done.exit_code == 0, done.output
-    found = json.loads(out.read_text())
+    _, found = documents.read(out, "repeatability")
     rows = {r["name"]: r for r in found["rows"]}
     assert found["model"] == "theirs" and {"controls", "without"} <= set(rows)
     for r in rows.values():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from edge_bench.benchmarks import cli, memory, memory_table
+from edge_bench.benchmarks import cli, documents, memory, memory_table
 from edge_runtime import BundleError
 
 MIB = 1 << 20
@@ -20,7 +19,7 @@ def test_ten_thousand_calls_add_nothing_and_the_stages_add_up(tmp_path: Path) ->
         cli.group, ["memory", "--runs", "2", "--calls", "10000", "--clip", "0.5", "--json", str(out)]
     )
     assert done.exit_code == 0, done.output
-    found = json.loads(out.read_text())
+    _, found = documents.read(out, "memory")
     assert found["growth"]["calls"] == 10_000 and found["growth"]["flat"], found["growth"]
     assert found["growth"]["rss"] < 16 * 10_000 and found["growth"]["python_blocks"] < 1000
     stages = [found["stages"][name] for name in memory_table.MEANING]
