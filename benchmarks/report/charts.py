@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..results import STAGE_WORDS
 from ..table import micro, size
@@ -40,7 +41,7 @@ class Chart:
     note: str
     draw: Callable[[int], str]
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def _cut(name: str, pixels: float) -> str:
@@ -108,7 +109,9 @@ def _distribution(groups: Sequence[Group], clip_s: float) -> Chart:
     return Chart(f"latency-{clip_s:g}s", title, note, draw, header, table)
 
 
-def _silhouette(drawing: Drawing, samples: np.ndarray, scale: Scale, base: float, high: float, colour: int) -> None:
+def _silhouette(
+    drawing: Drawing, samples: NDArray[np.float32], scale: Scale, base: float, high: float, colour: int
+) -> None:
     """Draw how samples are spread, smoothed, on a logarithmic scale."""
     logs = np.log(np.clip(samples.astype(np.float64), scale.low, scale.high))
     counts, edges = np.histogram(logs, 120, (np.log(scale.low), np.log(scale.high)))

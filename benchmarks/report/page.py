@@ -25,7 +25,7 @@ def pictures(found: Gathered) -> list[tuple[str, str, list[Chart]]]:
     """Return the sections with pictures: anchor, heading, charts."""
     histories, _ = trends.histories(found)
     runs = bool(found.groups)
-    sections = [
+    sections: list[tuple[str, str, Sequence[Chart | None]]] = [
         ("verdicts", "Verdicts", [trends.verdicts(found)]),
         ("latency", "Latency", charts.distributions(found) if runs else []),
         ("stages", "Stages", [charts.stages(found)] if runs else []),
@@ -138,7 +138,8 @@ def _environments(found: Gathered) -> str:
     first = {g.newest.entry.environment.key: g.newest.surroundings for g in reversed(found.groups)}
     keys = sorted(first)
     names = list(dict.fromkeys(name for key in keys for name in first[key]))
-    rows, marked = [], []
+    rows: list[tuple[str, ...]] = []
+    marked: list[int] = []
     for name in names:
         values = ["not told" if first[key].get(name) is None else str(first[key][name]) for key in keys]
         if len(set(values)) > 1:
