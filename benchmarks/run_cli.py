@@ -155,6 +155,12 @@ def render(result: dict[str, Any]) -> str:
 
         lines += ["", beside(result["against"]), ""]
     s = result["sampling"]
-    lines.append(f"{s['rounds']} rounds after {s['warm_up_s']:.1f} s of warm-up, ended by {s['ended']}")
+    stages = [t for clip in result["clips"] for t in clip["stages"].values()]
+    flagged, count = sum(t.get("outliers", 0) for t in stages), sum(len(t["samples"]) for t in stages)
+    core = "" if s.get("core") is None else f" on core {s['core']}"
+    lines.append(
+        f"{s['rounds']} rounds{core} after {s['warm_up_s']:.1f} s of warm-up, ended by {s['ended']}; "
+        f"{flagged:,} of {count:,} samples stand out, none is dropped"
+    )
     lines += [f"note: {remark}" for remark in about["remarks"]]
     return "\n".join(lines)
