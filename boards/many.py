@@ -51,11 +51,8 @@ def on_each(
 
         try:
             report("connecting")
-            transport = board.connect()
-            try:
+            with board.connect() as transport:
                 value = work(transport, report)
-            finally:
-                transport.close()
         except EdgeBenchError as error:
             report(f"FAILED: {error}")
             return Outcome(board.name, None, error)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from edge_runtime.errors import BoardError, ConfigError, UnreachableError
 
@@ -86,7 +86,15 @@ class Transport(Protocol):
         """Copy a file from there; it appears under its name only when it is whole."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; `with` does it, too."""
+
+    def __enter__(self) -> Transport:
+        """Return the transport itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
 
 
 def execute(
@@ -168,6 +176,9 @@ def _listen(
     return tuple(bytes(part) for part in gathered.values())  # type: ignore[return-value]
 
 
+_Self = TypeVar("_Self", bound="_Files")
+
+
 class _Files:
     """`put` and `get` on top of `run`: a board needs sh, cat, wc and mv, and no SFTP server."""
 
@@ -212,12 +223,14 @@ class _Files:
     def close(self) -> None:
         """See `Transport.close`."""
 
-    def __enter__(self) -> _Files:
+    def __enter__(self: _Self) -> _Self:
+        """See `Transport.close`."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """See `Transport.close`."""
         self.close()
 
 
