@@ -115,11 +115,14 @@ def _show(values: dict[str, Any], json_file: str | None) -> None:
 @click.argument("bundle", default="swishnet-slim-int8")
 @click.option("--board", "names", required=True, multiple=True, help="A board's name or .toml; may be given again.")
 @click.option("--against", "result", type=click.Path(), help="A run's JSON: how far off the prediction was.")
+@click.option("--instructions", "counts", type=click.Path(), help="A table of `edge-bench boards instructions`.")
 @_json
-def plan(bundle: str, names: tuple[str, ...], result: str | None, json_file: str | None) -> None:
+def plan(
+    bundle: str, names: tuple[str, ...], result: str | None, counts: str | None, json_file: str | None
+) -> None:  # fmt: skip
     """Predict whether BUNDLE fits a board, and how fast it would be there at best.
 
-    Times are lower bounds (roofline) for one core. Exit code 1 when it does not fit a board.
+    Times are lower bounds for one core: by the roofline, and by the instructions where they were counted. Exit code 1 when it does not fit a board.
 
     \b
     Example:
@@ -130,12 +133,13 @@ def plan(bundle: str, names: tuple[str, ...], result: str | None, json_file: str
     from edge_runtime.bundle import read
 
     from . import plan as planning
+    from .counted import SHIPPED
     from .profile import load
 
     built = read(bundle)
     profiles = [load(name) for name in names]
     run = _read_json(result) if result else None
-    plans = [planning.plan(built, profile) for profile in profiles]
+    plans = [planning.plan(built, profile, counts=counts or SHIPPED) for profile in profiles]
     if run:
         plans = [{**p, "against": planning.against(p, run)} for p in plans]
     if json_file != "-":
@@ -164,8 +168,10 @@ def plan(bundle: str, names: tuple[str, ...], result: str | None, json_file: str
             for note in p["notes"]:
                 click.echo(f"{p['board']}: {note}")
             for stage, off in p.get("against", {}).get("stages", {}).items():
+                known = off.get("by_instructions")
                 click.echo(
                     f"{p['board']}: {stage} was measured at {micro(off['measured_us'])}, {off['ratio']:g} x the bound"
+                    + (f" of the roofline, {known['ratio']:g} x that of the instructions" if known else "")
                 )
     if json_file:
         write_json(json_file, plans[0] if len(plans) == 1 else {"schema": "edge-bench/plans/1", "plans": plans})

@@ -13,6 +13,7 @@ front end's buffers, and the shape is the one that the file declares: nothing ca
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from edge_bench.benchmarks.results import refuse_emulated
@@ -23,7 +24,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.inspect import LINEAR, operator_macs
 from edge_runtime.tflite import Subgraph
 
-from .counted import predict
+from .counted import SHIPPED, predict
 from .profile import Profile
 
 SCHEMA = "edge-bench/plan/1"
@@ -68,8 +69,11 @@ def roofline(macs: float, bytes_moved: float, peak: float, bandwidth: float) -> 
     return {"us": round(max(compute, memory), 3), "limited_by": "compute" if compute >= memory else "memory"}
 
 
-def plan(bundle: Bundle, board: Profile) -> dict[str, Any]:
-    """Return ``edge-bench/plan/1``: what a bundle needs on a board, what the board gives, and whether it fits."""
+def plan(bundle: Bundle, board: Profile, *, counts: str | Path = SHIPPED) -> dict[str, Any]:
+    """Return ``edge-bench/plan/1``: what a bundle needs on a board, what the board gives, and whether it fits.
+
+    `counts` is a table of instructions, see `edge_bench.boards.counted`; the shipped one knows the shipped bundles.
+    """
     config, processor = bundle.front_end, board.processor
     quantised = bundle.info["precision"] != "float32"
     peak = processor.clock_mhz * 1e6 * (processor.int8_macs if quantised else processor.float_macs)
@@ -105,7 +109,7 @@ def plan(bundle: Bundle, board: Profile) -> dict[str, Any]:
         "bundle": {"name": bundle.name, "sha256": bundle.sha256, "bytes": bundle.size,
                    "model_bytes": len(bundle.flatbuffer), "precision": bundle.info["precision"]},
         "forms": forms,
-        "by_instructions": predict(bundle.sha256, board),
+        "by_instructions": predict(bundle.sha256, board, counts),
         "needs": needs,
         "budget": limits,
         "fits": {**fits, "all": all(fits.values())},
@@ -175,6 +179,11 @@ def against(prediction: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
                     "ratio": round(clip["stages"][stage]["p50"] / form[stage]["us"], 2)}
             for stage in ("frontend", "model")
         }  # fmt: skip
+        if known := prediction["by_instructions"]:
+            counted = min(run["clips"], key=lambda c: abs(c["clip_s"] - known["clip_s"]))
+            for stage, off in stages.items():
+                measured, bound = counted["stages"][stage]["p50"], known[stage]["us"]
+                off["by_instructions"] = {"predicted_us": bound, "ratio": round(measured / bound, 2)}
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"the result is damaged: {error!r}") from None
     return {"clip_s": clip["clip_s"], "stages": stages}

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_bench.benchmarks.cli import group
+from edge_bench.boards import counted
 from edge_bench.boards import plan as planning
 from edge_bench.boards import profile
 from edge_runtime.bundle import read
@@ -158,10 +159,28 @@ def test_against_a_run(tmp_path: Path) -> None:
         planning.against(prediction, {"schema": "edge-bench/run/1"})
     file = tmp_path / "run.json"
     file.write_text(json.dumps(result_of()))
-    assert "2 x the bound" in run("plan", "--board", "pi4", "--against", str(file))[1]
+    known = prediction["by_instructions"]["model"]["us"]
+    assert off["stages"]["model"]["by_instructions"] == {"predicted_us": known, "ratio": round(130.6 / known, 2)}
+    assert "2 x the bound of the roofline" in run("plan", "--board", "pi4", "--against", str(file))[1]
     file.write_text("[")
     with pytest.raises(ConfigError, match="cannot be read"):
         run("plan", "--board", "pi4", "--against", str(file))
+
+
+def test_a_table_of_instructions_of_ones_own(tmp_path: Path) -> None:
+    own = json.loads(counted.SHIPPED.read_text())
+    for row in own["rows"]:
+        row["stages"]["model"]["median"] *= 2
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(own))
+    shipped, mine = (
+        json.loads(run("plan", "--board", "pi4", "--json", "-", *more)[1])["by_instructions"]["model"]["us"]
+        for more in ((), ("--instructions", str(file)))
+    )
+    assert mine == pytest.approx(2 * shipped, rel=1e-3)
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read as a table of instructions"):
+        run("plan", "--board", "pi4", "--instructions", str(file))
 
 
 def test_json_of_every_table() -> None:
