@@ -122,7 +122,8 @@ def plan(
 ) -> None:  # fmt: skip
     """Predict whether BUNDLE fits a board, and how fast it would be there at best.
 
-    Times are lower bounds for one core: by the roofline, and by the instructions where they were counted. Exit code 1 when it does not fit a board.
+    Times are lower bounds for one core: by the roofline, and by the instructions where they were counted. Exit code 1
+    when it does not fit a board.
 
     \b
     Example:

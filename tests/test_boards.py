@@ -11,9 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from edge_bench.benchmarks.cli import group
-from edge_bench.boards import counted
+from edge_bench.boards import counted, profile
 from edge_bench.boards import plan as planning
-from edge_bench.boards import profile
 from edge_runtime.bundle import read
 from edge_runtime.config import FrontEndConfig
 from edge_runtime.errors import ConfigError
