@@ -12,17 +12,19 @@ import click
 
 from edge_runtime.errors import ConfigError
 
-_OURS = ("board_name", "hosts", "folders", "forget", "json_file")
+_OURS = ("board_name", "hosts", "folders", "forget", "boot", "json_file")
 
 
 @dataclass(frozen=True)
 class Where:
-    """On which boards a command runs: a profile's name, hosts, folders of emulated ones; whether to clean all up."""
+    """On which boards a command runs: a profile's name, hosts, folders of emulated ones; whether to clean all up,
+    and whether the emulated one is a whole system."""
 
     board: str
     hosts: Sequence[str]
     folders: Sequence[str]
     forget: bool
+    boot: bool = False
 
 
 def board_options(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -33,11 +35,12 @@ def board_options(what: str) -> Callable[[Callable[..., None]], Callable[..., No
         @click.option("--host", "hosts", multiple=True, metavar="[USER@]HOST[:PORT]", help="May be given again.")
         @click.option("--emulated", "folders", multiple=True, metavar="DIR", help="A folder of `edge-bench emulate`.")
         @click.option("--forget", is_flag=True, help="Remove our runtime from the board afterwards.")
+        @click.option("--boot", is_flag=True, help="With --emulated: a whole system, whose clock counts instructions.")
         @click.pass_context
         @functools.wraps(function)
         def command(
             ctx: click.Context, board_name: str | None, hosts: Sequence[str], folders: Sequence[str], forget: bool,
-            **given: Any,
+            boot: bool, **given: Any,
         ) -> None:  # fmt: skip
             if not (board_name or hosts or folders):
                 function(**given)
@@ -45,7 +48,7 @@ def board_options(what: str) -> Callable[[Callable[..., None]], Callable[..., No
             if not board_name:
                 raise ConfigError("which board is it? Give --board NAME, such as pi4 (`edge-bench boards` lists them)")
             there = getattr(importlib.import_module("edge_bench.boards.boards_cli"), what)
-            there(Where(board_name, hosts, folders, forget), given, forwarded(ctx))
+            there(Where(board_name, hosts, folders, forget, boot), given, forwarded(ctx))
 
         return command
 

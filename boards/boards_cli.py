@@ -29,6 +29,9 @@ def run(where: Where, given: dict[str, Any], options: Sequence[str]) -> None:
     from .targets import targets
 
     profile = _profile(where.board)
+    if where.boot:
+        _run_booted(where, given, options)
+        return
     boards = targets(where.hosts, where.folders)
     emulated = _emulated(where)
 
@@ -52,6 +55,23 @@ def run(where: Where, given: dict[str, Any], options: Sequence[str]) -> None:
         sys.exit(2)
 
 
+def _run_booted(where: Where, given: dict[str, Any], options: Sequence[str]) -> None:
+    from edge_bench.benchmarks.run_cli import render
+
+    from .emulation import boot
+
+    if len(where.folders) != 1 or where.hosts:
+        raise ConfigError("--boot takes one --emulated DIR and no --host")
+    _emulated(where, running=False)
+    result = boot.run(
+        where.folders[0], given["bundle"], tuple(options), say=lambda line: click.echo(f"  {line}", err=True)
+    )
+    if given["json_file"] != "-":
+        click.echo(render(result))
+    if given["json_file"]:
+        write_json(given["json_file"], result)
+
+
 def gate(where: Where, given: dict[str, Any], options: Sequence[str]) -> None:
     """Gate a bundle on a board: in pairs there, or by instructions on an emulated one."""
     from edge_bench.benchmarks import gate_cli
@@ -59,6 +79,8 @@ def gate(where: Where, given: dict[str, Any], options: Sequence[str]) -> None:
     from .kept import cache_folder
     from .targets import targets
 
+    if where.boot:
+        raise ConfigError("--boot goes with `edge-bench run`; a gate counts instructions without it")
     (target, *more) = targets(where.hosts, where.folders)
     if more:
         raise ConfigError("a gate is of one board: give one --host or one --emulated")

@@ -104,7 +104,7 @@ def describe(folder: str | Path, board: Board) -> dict[str, Any]:
 
 def make(
     name: str, folder: str | Path, *, port: int | None = None, cache: Path | None = None,
-    mirror: str = packages.MIRROR, say: Callable[[str], None] = lambda _: None,
+    mirror: str = packages.MIRROR, begin: bool = True, say: Callable[[str], None] = lambda _: None,
 ) -> Board:  # fmt: skip
     """Return a running board in a folder: the one that is there, or a new one.
 
@@ -114,6 +114,8 @@ def make(
         pi4, pi5 or pi-zero-2w.
     port : int, optional
         Of sshd on loopback; a free one by default.
+    begin : bool
+        Whether its sshd is started.
 
     Raises
     ------
@@ -129,7 +131,7 @@ def make(
         board = read(folder)
         if board.profile != profile.name:
             raise ConfigError(f"{folder}: holds an emulated {board.profile}, not {profile.name}: give another --dir")
-        return start(folder, port=port)
+        return start(folder, port=port) if begin else board
     host.require(host.BUILD, "emulating a board")
     mode = host.mode()
     if port is not None:
@@ -145,6 +147,8 @@ def make(
     except BaseException:
         _remove(folder, whole=fresh)
         raise
+    if not begin:
+        return board
     say("starting sshd")
     return start(folder, port=port)
 

@@ -54,6 +54,9 @@ poweroff -f
 """
 
 
+ABOUT = "(uname -r; grep MemTotal /proc/meminfo; cat /proc/device-tree/model) > /tmp/result"
+
+
 @dataclass(frozen=True)
 class Booted:
     """What a booted board said: the exit code of its command, and its result or last words."""
@@ -214,6 +217,21 @@ def run(
         },
     }  # fmt: skip
     return result
+
+
+def described(answer: Booted) -> dict[str, Any]:
+    """Return kernel, memory (bytes) and model of a board that was booted with the command `ABOUT`.
+
+    Raises
+    ------
+    EdgeBenchError
+        If it answered otherwise.
+    """
+    try:
+        release, memory, model = answer.text.replace("\0", "").splitlines()
+        return {"kernel": release, "memory": int(memory.split()[1]) * 1024, "model": model}
+    except (ValueError, IndexError):
+        raise EdgeBenchError(f"the booted board said {answer.text[-200:]!r}") from None
 
 
 def version() -> str:

@@ -21,11 +21,12 @@ def progress(text: str) -> None:
 @click.argument("name")
 @click.option("--dir", "folder", required=True, type=click.Path(path_type=Path), help="Where the board is, or will be.")
 @click.option("--stop", "halt", is_flag=True, help="Stop it; its files stay.")
+@click.option("--boot", is_flag=True, help="Boot it as a whole system, to see that it does; sshd is not started.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of its sshd on loopback; a free one by default.")
 @click.option("--mirror", default=None, metavar="URL", help="Of Debian; deb.debian.org by default.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def emulate(
-    name: str, folder: Path, halt: bool, port: int | None, mirror: str | None, json_file: str | None
+    name: str, folder: Path, halt: bool, boot: bool, port: int | None, mirror: str | None, json_file: str | None
 ) -> None:  # fmt: skip
     """Make and start an emulated board (pi4, pi5, pi-zero-2w): a genuine aarch64 Linux that SSH reaches.
 
@@ -37,10 +38,17 @@ def emulate(
       edge-bench emulate pi4 --dir ~/boards/pi4
       edge-bench run --board pi4 --emulated ~/boards/pi4
       edge-bench emulate pi4 --dir ~/boards/pi4 --stop
+      edge-bench emulate pi-zero-2w --dir ~/boards/zero --boot
+      edge-bench run --board pi-zero-2w --emulated ~/boards/zero --boot
     """
     from . import board as boards
     from . import packages
 
+    if halt and boot:
+        raise ConfigError("--boot and --stop do not go together: a booted board ends by itself")
+    if boot:
+        _boot(name, folder, mirror or packages.MIRROR, json_file)
+        return
     if halt:
         found = boards.read(folder)
         if found.profile != name:
@@ -58,6 +66,20 @@ def emulate(
             click.echo(f"  host key {found.host_key}")
     if json_file:
         write_json(json_file, boards.describe(folder, found))
+
+
+def _boot(name: str, folder: Path, mirror: str, json_file: str | None) -> None:
+    from . import board as boards
+    from .boot import ABOUT, boot, described
+
+    board = boards.make(name, folder, mirror=mirror, begin=False, say=progress)
+    about = described(boot(folder, ABOUT, mirror=mirror, say=progress))
+    if json_file != "-":
+        click.echo(f"{name} in {folder}: {about['model']}, {board.cpu} by QEMU (virt), Linux {about['kernel']}, "
+                   f"{about['memory'] / 1e6:.0f} MB")  # fmt: skip
+        click.echo(f"  edge-bench run --board {name} --emulated {folder} --boot")
+    if json_file:
+        write_json(json_file, {**boards.describe(folder, board), "boot": about})
 
 
 @click.command()
