@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import board_bench
+import board_groups
 import pytest
 from click.testing import CliRunner
 
@@ -226,3 +228,21 @@ def test_without_root_a_board_runs_through_proot(tmp_path_factory: pytest.TempPa
             subprocess.run([*command, "--stop"], check=True, cwd=folder)
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.xdist_group("zero")
+def test_a_bundle_is_flashed_through_ssh(zero: Emulated, tmp_path: Path) -> None:
+    key = board_bench.make_key(tmp_path / "signer")
+    where = ("--board", "pi-zero-2w", "--emulated", str(zero.folder), "--key")
+    enrolled = edge_bench("board", "enrol", *where, f"{key}.pub")
+    assert enrolled["slot"] is None
+    flashed = edge_bench("flash", "swishnet-slim-int8", *where, str(key))
+    assert (flashed["state"], flashed["version"]) == ("confirmed", 1)
+    assert flashed["sha256"] == read("swishnet-slim-int8").sha256
+
+
+@pytest.mark.xdist_group("pi4")
+def test_twelve_faults_of_a_flash(pi4: Emulated, tmp_path: Path) -> None:
+    there = pi4.run("mktemp", "-d")
+    bench = board_bench.Bench(pi4.transport, profile.load("pi4"), tmp_path, there, "/usr/bin/python3")
+    assert board_groups.representative(bench) == 12
