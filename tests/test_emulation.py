@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_bench.boards import kept, profile, wheels
-from edge_bench.boards.emulation import board, host, launch, machines, packages
+from edge_bench.boards.emulation import board, host, launch, machines, packages, processes
 from edge_bench.boards.emulation.cli import emulate
 from edge_bench.boards.targets import emulated
 from edge_runtime.errors import ConfigError, EdgeBenchError
@@ -131,19 +131,19 @@ def test_a_damaged_description_is_one_line(folder: Path) -> None:
 def test_a_board_runs_while_the_same_process_does_and_stop_ends_its_children(folder: Path) -> None:
     program = "import subprocess, sys; subprocess.Popen(['sleep', '100'], start_new_session=True).wait()"
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
-    running = replace(BOARD, pid=process.pid, born=board._born(process.pid))
+    running = replace(BOARD, pid=process.pid, born=processes.born(process.pid))
     (folder / "board.json").write_text(json.dumps(asdict(running)))
     assert running.running
     assert not replace(running, born=(running.born or 0) + 1).running  # another process has got the number
-    while not (children := board._descendants(process.pid)):
+    while not (children := processes.descendants(process.pid)):
         time.sleep(0.01)
     stopped = board.stop(folder)
     assert stopped == BOARD == board.read(folder)
     process.wait()
     gone = time.monotonic() + 10
-    while board._born(children[0]) is not None and time.monotonic() < gone:
+    while processes.born(children[0]) is not None and time.monotonic() < gone:
         time.sleep(0.01)
-    assert board._born(children[0]) is None
+    assert processes.born(children[0]) is None
     assert board.stop(folder) == BOARD  # and once more
 
 

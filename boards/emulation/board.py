@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from edge_runtime.errors import ConfigError, EdgeBenchError
 
 from .. import profile as profiles
-from . import host, launch, packages, userland
+from . import host, launch, packages, processes, userland
 
 SCHEMA = "edge-bench/emulate/1"
 HOST = "127.0.0.1"
@@ -76,7 +75,7 @@ class Board:
     @property
     def running(self) -> bool:
         """Whether its first process is there."""
-        return self.pid is not None and self.born is not None and _born(self.pid) == self.born
+        return self.pid is not None and self.born is not None and processes.born(self.pid) == self.born
 
 
 def read(folder: str | Path) -> Board:
@@ -227,10 +226,10 @@ def start(folder: str | Path, *, port: int | None = None) -> Board:
         )
     try:
         _await_banner(process, number, folder / "sshd.log")
-        board = replace(board, port=number, pid=process.pid, born=_born(process.pid))
+        board = replace(board, port=number, pid=process.pid, born=processes.born(process.pid))
         _write(folder, board)
     except BaseException:
-        _kill(process.pid)
+        processes.kill(process.pid)
         process.wait()
         raise
     return board
@@ -241,9 +240,9 @@ def stop(folder: str | Path) -> Board:
     board = read(folder)
     if board.running:
         assert board.pid is not None
-        _kill(board.pid)
+        processes.kill(board.pid)
         deadline = time.monotonic() + 10
-        while _born(board.pid) == board.born and time.monotonic() < deadline:
+        while processes.born(board.pid) == board.born and time.monotonic() < deadline:
             try:
                 os.waitpid(board.pid, os.WNOHANG)  # when we started it ourselves
             except ChildProcessError:
@@ -260,39 +259,6 @@ def _write(folder: Path, board: Board) -> None:
     aside = folder / "board.json.part"
     aside.write_text(json.dumps(describe(folder, board), indent=1) + "\n", encoding="utf-8")
     aside.replace(folder / "board.json")
-
-
-def _kill(pid: int) -> None:
-    """End a process and all that came from it (unshare takes its own with it, proot does not)."""
-    for one in [pid, *_descendants(pid)]:
-        try:
-            os.kill(one, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
-def _descendants(pid: int) -> list[int]:
-    """Return the processes that came from one and are still its children's children, by their parents in /proc."""
-    parents = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):  # it has just ended
-            continue
-    found, new = [], [pid]
-    while new:
-        new = [child for child, parent in parents.items() if parent in new]
-        found += new
-    return found
-
-
-def _born(pid: int) -> int | None:
-    """Return when a process began, clock ticks after the system's start; None when there is none or only its name."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def _check_port(port: int) -> None:
