@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -17,7 +18,9 @@ from click.testing import CliRunner
 
 from edge_bench.boards import kept, profile, wheels
 from edge_bench.boards.emulation import board, host, launch, machines, packages, processes
+from edge_bench.boards.emulation import boot as booting
 from edge_bench.boards.emulation.cli import emulate
+from edge_bench.boards.emulation.cpio import Archive
 from edge_bench.boards.targets import emulated
 from edge_runtime.errors import ConfigError, EdgeBenchError
 
@@ -234,3 +237,46 @@ def test_our_wheel_changes_with_its_source() -> None:
     assert not any("__pycache__" in name for name in names)
     assert wheels.fingerprint() == wheels.fingerprint() and len(wheels.fingerprint()) == 64
     assert os.sep not in kept.named("own", wheels.fingerprint())
+
+
+def unpacked(data: bytes) -> dict[str, tuple[int, int, bytes]]:
+    """Return mode, time and content of every entry of a cpio archive, by the format's description."""
+    found, at = {}, 0
+    while True:
+        assert data[at : at + 6] == b"070701" and at % 4 == 0
+        fields = [int(data[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        mode, time, size, length = fields[1], fields[5], fields[6], fields[11]
+        name = data[at + 110 : at + 110 + length - 1].decode()
+        begin = (at + 110 + length + 3) // 4 * 4
+        if name == "TRAILER!!!":
+            return found
+        assert name not in found
+        found[name] = (mode, time, data[begin : begin + size])
+        at = (begin + size + 3) // 4 * 4
+
+
+def test_an_initramfs_keeps_what_python_needs(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    file.chmod(0o755)
+    (tmp_path / "link").symlink_to("a.py")
+    out = io.BytesIO()
+    with Archive(out) as archive:
+        archive.add("usr/lib/a.py", file)
+        archive.add("usr/lib/link", tmp_path / "link")
+        archive.text("init", "#!/bin/sh\n", mode=0o755)
+    found = unpacked(out.getvalue())
+    assert list(found) == ["usr", "usr/lib", "usr/lib/a.py", "usr/lib/link", "init"]
+    assert found["usr/lib/a.py"] == (0o100755, 1_700_000_000, b"x = 1\n")
+    assert found["usr/lib/link"] == (0o120777, 0, b"a.py")
+    assert found["usr/lib"][0] == 0o040755 and found["init"][2] == b"#!/bin/sh\n"
+
+
+def test_what_a_booted_board_says_is_read() -> None:
+    answer = booting.Booted(0, "6.1.0-50-cloud-arm64\nMemTotal:         480000 kB\nRaspberry Pi Zero 2 W Rev 1.0\0")
+    assert booting.described(answer) == {
+        "kernel": "6.1.0-50-cloud-arm64", "memory": 480000 * 1024, "model": "Raspberry Pi Zero 2 W Rev 1.0",
+    }  # fmt: skip
+    with pytest.raises(EdgeBenchError, match="the booted board said 'sh: not found'"):
+        booting.described(booting.Booted(127, "sh: not found"))
