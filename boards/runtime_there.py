@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.errors import BoardError
 
@@ -129,7 +130,7 @@ def _archive(aside: Path, cache: Path, wanted: list[str], python: tuple[int, int
     return archive
 
 
-def _ask(transport: Transport, command: list[str], patience_s: float) -> dict[str, object]:
+def _ask(transport: Transport, command: list[str], patience_s: float) -> dict[str, Any]:
     done = transport.run(command, timeout_s=patience_s)
     try:
         if done.code:
