@@ -1,6 +1,6 @@
 """Emulated boards, for real: made, reached through SSH, installed on, benchmarked, gated by instructions, ended.
 
-`pytest -m slow tests/test_emulate.py -n 2 --dist loadgroup`: a board a worker. Skipped where QEMU or the network is
+`pytest -m slow tests/test_emulate.py -k pi4` and `-k zero` can run side by side: a board each. Skipped where QEMU or the network is
 missing, but not where ``CI`` is set: there they must be.
 """
 
@@ -137,38 +137,31 @@ def check_benchmark_and_gate(there: Emulated, tmp_path: Path) -> None:
     assert found["verdict"] == "pass"
 
 
-@pytest.mark.xdist_group("pi4")
 def test_userland_of_a_pi4(pi4: Emulated) -> None:
     check_userland(pi4)
 
 
-@pytest.mark.xdist_group("zero")
 def test_userland_of_a_zero(zero: Emulated) -> None:
     check_userland(zero)
 
 
-@pytest.mark.xdist_group("pi4")
 def test_golden_vectors_on_a_pi4(pi4: Emulated) -> None:
     check_golden_vectors(pi4)
 
 
-@pytest.mark.xdist_group("zero")
 def test_golden_vectors_on_a_zero(zero: Emulated) -> None:
     check_golden_vectors(zero)
 
 
-@pytest.mark.xdist_group("pi4")
 def test_benchmark_and_gate_on_a_pi4(pi4: Emulated, tmp_path: Path) -> None:
     check_benchmark_and_gate(pi4, tmp_path)
 
 
-@pytest.mark.xdist_group("zero")
 def test_benchmark_and_gate_on_a_zero(zero: Emulated, tmp_path: Path) -> None:
     check_benchmark_and_gate(zero, tmp_path)
 
 
-@pytest.mark.xdist_group("pi4")
-def test_a_planted_loop_of_half_a_percent_more_fails_the_gate(pi4: Emulated) -> None:
+def test_a_planted_loop_fails_the_gate_of_a_pi4(pi4: Emulated) -> None:
     shipped = counted.lookup(read("swishnet-slim-int8").sha256, profile.load("pi4"))
     assert shipped is not None, "count again: edge-bench boards instructions (see results/README.md)"
     arguments = ["gate", "swishnet-slim-int8", "--baseline", str(counted.SHIPPED), "--board", "pi4", "--emulated"]
@@ -177,8 +170,7 @@ def test_a_planted_loop_of_half_a_percent_more_fails_the_gate(pi4: Emulated) -> 
     assert 1.005 < found["ratio"] < 1.015  # type: ignore[operator]
 
 
-@pytest.mark.xdist_group("zero")
-def test_pip_installs_our_wheel_without_a_compiler(zero: Emulated) -> None:
+def test_pip_installs_our_wheel_on_a_zero_without_a_compiler(zero: Emulated) -> None:
     there = zero
     assert there.run("sh", "-c", "command -v gcc cc clang || echo none") == "none"
     home = there.folder / "root/home" / userland.USER
@@ -192,8 +184,7 @@ def test_pip_installs_our_wheel_without_a_compiler(zero: Emulated) -> None:
     assert "fresh" in there.run("fresh/bin/python", "-c", "import edge_runtime; print(edge_runtime.__file__)")
 
 
-@pytest.mark.xdist_group("zero")
-def test_a_whole_system_boots_with_the_memory_of_the_board(zero: Emulated) -> None:
+def test_a_whole_zero_boots_with_its_memory(zero: Emulated) -> None:
     if (absent := host.missing(host.BOOT)) and not NEEDED:
         pytest.skip(f"needs {absent[0]}: apt-get install {host.PACKAGES[absent[0]]}")
     about = described(boot(zero.folder, ABOUT))
@@ -201,8 +192,7 @@ def test_a_whole_system_boots_with_the_memory_of_the_board(zero: Emulated) -> No
     assert 0.85 * (512 << 20) < about["memory"] < 512 << 20
 
 
-@pytest.mark.xdist_group("pi4")
-def test_without_root_a_board_runs_through_proot(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_root_a_pi4_runs_through_proot(tmp_path_factory: pytest.TempPathFactory) -> None:
     """As nobody, from a wheel of ours that is unpacked for it."""
     nobody, python = 65534, "/usr/bin/python3"
     if os.geteuid() != 0 or host.missing(("proot", "setpriv")) or not Path(python).is_file():
@@ -234,8 +224,7 @@ def test_without_root_a_board_runs_through_proot(tmp_path_factory: pytest.TempPa
         shutil.rmtree(folder)
 
 
-@pytest.mark.xdist_group("zero")
-def test_a_bundle_is_flashed_through_ssh(zero: Emulated, tmp_path: Path) -> None:
+def test_a_bundle_is_flashed_onto_a_zero(zero: Emulated, tmp_path: Path) -> None:
     key = board_bench.make_key(tmp_path / "signer")
     where = ("--board", "pi-zero-2w", "--emulated", str(zero.folder), "--key")
     enrolled = edge_bench("board", "enrol", *where, f"{key}.pub")
@@ -245,8 +234,7 @@ def test_a_bundle_is_flashed_through_ssh(zero: Emulated, tmp_path: Path) -> None
     assert flashed["sha256"] == read("swishnet-slim-int8").sha256
 
 
-@pytest.mark.xdist_group("pi4")
-def test_twelve_faults_of_a_flash(pi4: Emulated, tmp_path: Path) -> None:
+def test_twelve_faults_of_a_flash_on_a_pi4(pi4: Emulated, tmp_path: Path) -> None:
     there = pi4.run("mktemp", "-d")
     # the agents are processes of their own; only importing numpy again and again is saved
     pi4.transport.put(Path(board_bench.__file__).with_name("board_check_server.py"), f"{there}/server.py")
