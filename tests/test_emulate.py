@@ -1,7 +1,7 @@
 """Emulated boards, for real: made, reached through SSH, installed on, benchmarked, gated by instructions, ended.
 
-`pytest -m slow tests/test_emulate.py -k pi4` and `-k zero` can run side by side: a board each. Skipped where QEMU or the network is
-missing, but not where ``CI`` is set: there they must be.
+`pytest -m slow tests/test_emulate.py -k pi4` and `-k zero` can run side by side: a board each. Skipped where QEMU or
+the network is missing, but not where ``CI`` is set: there they must be.
 """
 
 from __future__ import annotations
