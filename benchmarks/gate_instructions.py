@@ -100,6 +100,8 @@ def gate(
             remarks.append(f"the baseline was counted with other software, so commit {commit[:12]} was counted here")
             say(f"counting commit {commit[:12]}")
             old = _count_commit(commit, name, options)
+            if still := differences(old, new):
+                raise ConfigError(f"{baseline}: cannot be compared with {candidate}: {'; '.join(still)}")
     else:
         say("counting the baseline")
         with git_baseline.baseline_file(baseline, candidate, build=build) as (file, origin):

@@ -33,7 +33,7 @@ BEGIN, END = "-----edge-bench result-----", "-----edge-bench end-----"
 # What a board needs to run Python, ours and a shell; the rest of the userland would only fill its memory.
 _PARTS = ("usr/lib/aarch64-linux-gnu", "usr/lib/python3.11", userland.SITE, "usr/lib/ld-linux-aarch64.so.1", "etc")
 _PROGRAMS = ("python3.11", "python3", "busybox")
-_LEAVE = ("/pip/", "/pip-", "/tests/", "/test/", "/idlelib/", "/lib2to3/", "/perl", "/gconv/", "/include/")
+_LEAVE = ("/pip/", "/pip-", "/tests/", "/test/", "/idlelib/", "/lib2to3/", "/perl", "/gconv/", "/include/", "WebGpu")
 _INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -44,7 +44,7 @@ hostname {name}
 mount --bind /board-model /sys/firmware/devicetree/base/model
 export PATH=/bin:/usr/bin HOME=/ PYTHONPATH=/ours OPENBLAS_NUM_THREADS=1
 cd /tmp
-{command} >/tmp/said 2>&1
+( {command} ) >/tmp/said 2>&1
 code=$?
 echo "{begin}"
 [ $code = 0 ] && cat /tmp/result || tail -n 3 /tmp/said
@@ -133,7 +133,7 @@ def _boot(image: Path, initramfs: Path, profile: Profile) -> Booted:
         "qemu-system-aarch64", "-M", "virt", "-cpu", machines.machine(profile.name).qemu_cpu, "-smp", "1",
         "-m", str(profile.memory.ram >> 20), "-icount", "shift=0,sleep=off", "-nic", "none", "-nodefaults",
         "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-initrd", str(initramfs),
-        "-append", "console=ttyAMA0 quiet panic=-1 norandmaps rdinit=/init",
+        "-append", "console=ttyAMA0 quiet panic=-1 norandmaps rootfstype=ramfs rdinit=/init",
     ]  # fmt: skip
     try:
         done = subprocess.run(
@@ -144,7 +144,8 @@ def _boot(image: Path, initramfs: Path, profile: Profile) -> Booted:
         raise EdgeBenchError(f"the booted board took over {PATIENCE_S:g} s: is the machine overloaded?") from None
     lines = done.stdout.replace("\r", "").splitlines()
     if BEGIN not in lines or not any(line.startswith(END) for line in lines):
-        last = (done.stderr.strip().splitlines() or lines or [f"exit status {done.returncode}"])[-1]
+        panic = [line for line in lines if "panic" in line or "failed" in line]
+        last = (done.stderr.strip().splitlines() or panic or lines or [f"exit status {done.returncode}"])[-1]
         raise EdgeBenchError(f"the board does not boot: {last}")
     end = next(i for i, line in enumerate(lines) if line.startswith(END))
     return Booted(int(lines[end].removeprefix(END)), "\n".join(lines[lines.index(BEGIN) + 1 : end]).strip())
