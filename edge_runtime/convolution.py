@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fixedpoint import Array, Multiplier, round_away
+from .fixedpoint import Array, round_away
 from .kernels import Kernel, Node, check_size, finish
 
 
@@ -131,7 +131,11 @@ def _factor(node: Node) -> Callable[[Array], Array]:
     scales = products / node.scale(node.outputs[0])
     if node.name == "FULLY_CONNECTED":
         return lambda x: round_away(x * scales)
-    return Multiplier.nearest(scales)
+    if node.rounds_once:  # XNNPACK multiplies and divides in float32
+        weights, source, result = (np.array(node.affine(t).scale, np.float32) for t in (
+            node.input(1), node.input(0), node.outputs[0]))  # fmt: skip
+        return node.multiplier(source[0] * weights / result[0])
+    return node.multiplier(scales)
 
 
 def conv_2d(node: Node) -> Kernel:

@@ -1,7 +1,8 @@
 """A reference executor for TFLite graphs in numpy: it needs no interpreter and shows every tensor on the way.
 
 Its int8 results equal those of TFLite's reference kernels bit for bit, so it says what a graph means where two
-interpreters differ. It is no substitute for them in speed.
+interpreters differ. Told to round once, it gives those of XNNPACK, which the shipped graphs' convolutions and products
+differ in by nothing else (`tests/test_interpreter.py`). It is no substitute for them in speed.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Executor:
         Length of the input's third axis, the time, if other than the model's own.
     signature : str, optional
         Which of the model's graphs to run, such as ``clip`` or ``dense``; the first one if not given.
+    rounds_once : bool
+        Round products as XNNPACK does and not as the reference kernels do.
 
     Raises
     ------
@@ -86,13 +89,14 @@ class Executor:
     version = np.__version__
 
     def __init__(
-        self, model: bytes | tflite.Model, *, frames: int | None = None, signature: str | None = None
-    ) -> None:
+        self, model: bytes | tflite.Model, *, frames: int | None = None, signature: str | None = None,
+        rounds_once: bool = False,
+    ) -> None:  # fmt: skip
         graph = _graph(model if isinstance(model, tflite.Model) else tflite.read(model), signature)
         self._in, self._out = graph.inputs[0], graph.outputs[0]
         source, result = graph.tensors[self._in], graph.tensors[self._out]
         self.input_quantization, self.output_quantization = quantization(source), quantization(result)
-        self._steps = [_prepare(graph, operator) for operator in graph.operators]
+        self._steps = [_prepare(graph, operator, rounds_once) for operator in graph.operators]
         if self._out not in {self._in, *(i for step in self._steps for i in step.outputs)}:
             raise InterpreterError(f"no operator writes the graph's output, tensor {self._out}")
         used = {i for step in self._steps for i in step.inputs if i >= 0}
@@ -163,12 +167,12 @@ def _graph(model: tflite.Model, signature: str | None) -> tflite.Subgraph:
     return graph
 
 
-def _prepare(graph: tflite.Subgraph, operator: tflite.Operator) -> _Step:
+def _prepare(graph: tflite.Subgraph, operator: tflite.Operator, rounds_once: bool) -> _Step:
     if operator.name not in OPERATORS:
         raise InterpreterError(f"operator {operator.name} is not known to the numpy executor")
     inputs = tuple(graph.tensors[i] if i >= 0 else None for i in operator.inputs)
     outputs = tuple(graph.tensors[i] for i in operator.outputs)
-    node = Node(operator.name, operator.options, inputs, outputs)
+    node = Node(operator.name, operator.options, inputs, outputs, rounds_once)
     try:
         return _Step(operator.name, OPERATORS[operator.name](node), operator.inputs, operator.outputs)
     except _MISFITS as error:

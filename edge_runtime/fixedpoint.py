@@ -80,6 +80,22 @@ class Multiplier:
         return result
 
 
+@dataclass(frozen=True)
+class RoundedOnce:
+    """A factor as XNNPACK has it: float32, and the product is rounded once, ties to even."""
+
+    factor: Array
+
+    @classmethod
+    def nearest(cls, factor: ArrayLike) -> RoundedOnce:
+        """Return a positive number as float32."""
+        return cls(np.asarray(factor, np.float64).astype(np.float32))
+
+    def __call__(self, x: Array) -> Array:
+        """Return ``x * factor``, int64 (XNNPACK: the fp32 requantisation of sums below 2**24)."""
+        return np.rint(x.astype(np.float32) * self.factor).astype(np.int64)
+
+
 def exp_on_negative(x: Array) -> Array:
     """Return exp of numbers at most 0 with 26 fraction bits, in 31 fraction bits (gemmlowp: exp_on_negative_values).
 

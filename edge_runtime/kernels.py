@@ -15,7 +15,7 @@ import numpy as np
 
 from . import fixedpoint
 from .errors import InterpreterError
-from .fixedpoint import Array, Multiplier, round_away
+from .fixedpoint import Array, Multiplier, RoundedOnce, round_away
 from .tflite import Quantization, Tensor
 
 Kernel = Callable[..., Any]  # the operator's input arrays, constants included, to its output or a list of outputs
@@ -27,12 +27,20 @@ _CODES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)  # the in
 
 @dataclass(frozen=True)
 class Node:
-    """An operator with its tensors; absent optional inputs are None."""
+    """An operator with its tensors; absent optional inputs are None.
+
+    `rounds_once` makes products and sums of products those of XNNPACK in place of those of the reference kernels.
+    """
 
     name: str
     options: Mapping[str, int]
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    rounds_once: bool = False
+
+    def multiplier(self, factor: Any) -> Callable[[Array], Array]:
+        """Return what brings a product to the output's scale."""
+        return RoundedOnce.nearest(factor) if self.rounds_once else Multiplier.nearest(factor)
 
     def refuse(self, why: str) -> InterpreterError:
         """Return the error that names this operator."""
@@ -125,7 +133,7 @@ def mul(node: Node) -> Kernel:
         return lambda a, b: last(_fits(a, b) * b)
     first, second, result = node.input(0), node.input(1), node.outputs[0]
     scale = np.float32(node.scale(first)) * np.float32(node.scale(second)) / np.float32(node.scale(result))
-    factor = Multiplier.nearest(scale)
+    factor = node.multiplier(scale)
     return _pairs(last(factor((_CODES - node.zero(first))[:, None] * (_CODES - node.zero(second)))))
 
 
@@ -247,12 +255,13 @@ def mean(node: Node) -> Kernel:
     if not node.quantized():
         return lambda x, axes: x.mean(tuple(np.ravel(axes)), keepdims=keep)
     source, result, last = node.input(0), node.outputs[0], finish(node)
-    factor, zero = Multiplier.nearest(node.scale(source) / node.scale(result)), node.zero(source)
+    ratio, zero = node.scale(source) / node.scale(result), node.zero(source)
 
     def run(x: Array, axes: Array) -> Array:
         total = x.sum(tuple(np.ravel(axes)), dtype=np.int64, keepdims=keep)
         count = x.size // total.size
-        return last(factor.over(count)(total - zero * count))
+        factor = RoundedOnce.nearest(ratio / count) if node.rounds_once else Multiplier.nearest(ratio).over(count)
+        return last(factor(total - zero * count))
 
     return run
 

@@ -16,7 +16,7 @@ _FILTERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D"}
 
 
 def output_shapes(
-    name: str, options: Mapping[str, int], inputs: Sequence[Shape], axis: int | None, outputs: int
+    name: str, options: Mapping[str, int], inputs: Sequence[Shape], numbers: Sequence[Shape | None], outputs: int
 ) -> list[Shape] | None:
     """Return the shapes of an operator's outputs, None for an operator that is not known.
 
@@ -24,8 +24,8 @@ def output_shapes(
     ----------
     inputs : sequence of shapes
         Of all its inputs, constants included.
-    axis : int or None
-        Of SPLIT, the value of its first input.
+    numbers : sequence of tuple of int, or None
+        The values of those inputs that are constants of type int32: an axis, where a slice begins.
     outputs : int
         How many it has.
 
@@ -44,11 +44,25 @@ def output_shapes(
         place = options["axis"] % len(inputs[0])
         total = sum(shape[place] for shape in inputs)
         return [(*inputs[0][:place], total, *inputs[0][place + 1 :])]
-    if name == "SPLIT" and axis is not None:
-        place = axis % len(inputs[1])
+    if name == "SPLIT" and numbers[0] is not None:
+        place = numbers[0][0] % len(inputs[1])
         part = inputs[1][place] // outputs
         return [(*inputs[1][:place], part, *inputs[1][place + 1 :])] * outputs
+    if name == "STRIDED_SLICE" and None not in numbers[1:4]:
+        return [_sliced(options, inputs[0], numbers)]
     return None
+
+
+def _sliced(options: Mapping[str, int], shape: Shape, numbers: Sequence[Shape | None]) -> Shape:
+    if options["ellipsis_mask"] or options["new_axis_mask"] or options["shrink_axis_mask"]:
+        raise ValueError("a slice that changes the number of axes is not known")
+    begin, end, strides = (values or () for values in numbers[1:4])
+    found = []
+    for axis, size in enumerate(shape):
+        first = None if options["begin_mask"] >> axis & 1 else begin[axis]
+        last = None if options["end_mask"] >> axis & 1 else end[axis]
+        found.append(len(range(*slice(first, last, strides[axis]).indices(size))))
+    return tuple(found)
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:

@@ -299,13 +299,11 @@ def _close(tensors: tuple[Tensor, ...], is_open: set[int], operators: list[Opera
         if not wanted:
             continue
         sources = [found[i] for i in operator.inputs if i >= 0]
-        axis = None
-        if operator.name == "SPLIT" and sources and sources[0].dtype == "int32" and sources[0].data is not None:
-            axis = int(struct.unpack_from("<i", sources[0].data)[0])
         try:
             made = shapes.output_shapes(
-                operator.name, operator.options, [t.shape for t in sources], axis, len(operator.outputs)
-            )
+                operator.name, operator.options, [t.shape for t in sources], [_numbers(t) for t in sources],
+                len(operator.outputs),
+            )  # fmt: skip
         except (LookupError, ValueError, ArithmeticError) as error:
             raise BundleError(f"operator {operator.name} does not fit its inputs: {error}") from None
         for index, shape in zip(operator.outputs, made or (), strict=False):
@@ -313,6 +311,13 @@ def _close(tensors: tuple[Tensor, ...], is_open: set[int], operators: list[Opera
                 _check_shape(index, shape, found[index].dtype)
                 found[index] = replace(found[index], shape=shape)
     return tuple(found)
+
+
+def _numbers(tensor: Tensor) -> tuple[int, ...] | None:
+    """Return the values of a short int32 constant, such as an axis or where a slice begins; None for anything else."""
+    if tensor.dtype != "int32" or tensor.data is None or not 0 < len(tensor.data) <= 32:
+        return None
+    return struct.unpack(f"<{len(tensor.data) // 4}i", tensor.data)
 
 
 _SIZES = dict(TYPES.values())

@@ -14,7 +14,7 @@ WORST = 8  # operators that are named
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source")
 @corpus_option
 @click.option("--recipe", default="static-int8", show_default=True,
               help="static-int8, int16x8, dynamic-int8, float16 or float32.")  # fmt: skip
@@ -26,17 +26,17 @@ WORST = 8  # operators that are named
 @click.option("--forms", is_flag=True, help="Measure what each form costs, the plain export included.")
 @click.option("--interpreters/--no-interpreters", default=True, show_default=True,
               help="Run it on every interpreter that is installed.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle; FOLDER/NAME.tflite by default.")
+@click.option("--out", type=click.Path(path_type=Path), help="The bundle; in the training's folder by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
               help="Draw noise by operator and scores (PNG).")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def quantize(
-    folder: Path, corpus: Path | None, recipe: str, ranges: str | None, optimise: str, max_drop: float, qat: bool,
+    source: str, corpus: Path | None, recipe: str, ranges: str | None, optimise: str, max_drop: float, qat: bool,
     epochs: int, forms: bool, interpreters: bool, out: Path | None, cache: Path | None, plot: Path | None,
     json_file: str | None,
 ) -> None:  # fmt: skip
-    """Turn the training in FOLDER into a verified bundle.
+    """Turn SOURCE, a training's folder or a float32 bundle, into a verified bundle.
 
     The bundle is compared with the Keras model on the validation split and not written (exit code 1) when it loses
     more than --max-drop points at any clip length.
@@ -44,6 +44,7 @@ def quantize(
     \b
     Example:
       edge-bench quantize runs/swishnet-slim --corpus ~/corpus --out swishnet-slim-int8.tflite
+      edge-bench quantize swishnet-slim-float32 --ranges min-max --out mine.tflite
       edge-bench quantize runs/swishnet-slim --qat --epochs 5 --forms --plot proof.png --json proof.json
     """
     import sys
@@ -59,7 +60,7 @@ def quantize(
 
     request = Request(recipe, ranges, optimise, max_drop, epochs if qat else 0, interpreters, forms)
     result = prove(
-        folder, need_corpus(corpus), request=request, out=out, cache=cache, progress=Bar(),
+        source, need_corpus(corpus), request=request, out=out, cache=cache, progress=Bar(),
         say=lambda text: click.echo(text, err=True),
     )  # fmt: skip
     if json_file != "-":

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from edge_bench.train import corpus, features
 from edge_bench.train.clips import evaluation_clips
-from edge_bench.train.experiment import Experiment, read_folder
+from edge_bench.train.experiment import Experiment
 from edge_bench.train.features import Pool
 
 from .convert import Calibration, sample_clips
+from .source import Source
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,19 @@ class Data:
 
 
 def prepared(
-    folder: Path,
+    source: Source,
     corpus_root: Path,
     *,
     cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Data:
-    """Read the corpus of a finished training, or find its features in the cache."""
-    experiment, description = read_folder(folder)
-    extra = tuple(Path(path) for path in description["corpus"]["extra"])
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=extra).thinned(experiment.train_share)
+    """Read the corpus that a network was trained on, or find its features in the cache."""
+    experiment = source.experiment
+    data = corpus.load(corpus_root, classes=experiment.classes, extra=source.extra).thinned(experiment.train_share)
     plain = experiment.front_end.normalised((), ())
     pool = features.features(
         data, "train", plain, copies=1, augmentation=experiment.augmentation, seed=experiment.pool_seed, cache=cache,
         progress=progress,
     )  # fmt: skip
     validation = features.features(data, "validation", plain, cache=cache, progress=progress)
-    return Data(experiment, extra, pool.only(copy=1), validation)
+    return Data(experiment, source.extra, pool.only(copy=1), validation)

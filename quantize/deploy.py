@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from .slices import is_identity, slices_as_convolutions
 DENSE_BLOCK = 512
 OPTIMISE = ("balanced", "latency", "size")
 WORTH_PARTS = 1024  # bytes of weights that a block in parts must save where time counts too
+APART = ("b1", "b2", "b3", "b4", "b5")  # many rows: a convolution each for sigmoids and tanhs is faster than SPLIT
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def swishnet(model: keras.Model, *, optimise: str = "balanced") -> Deployed:
     if optimise not in OPTIMISE:
         raise ConfigError(f"cannot optimise for {optimise!r}, must be one of {', '.join(OPTIMISE)}")
     least = {"balanced": WORTH_PARTS, "size": WORTH_PARTS / 2}.get(optimise, np.inf)
-    return swishnet_in_parts(model, [n for n in PAIRS if saved_by_parts(model, n) > least],
-                             one_scale=optimise != "latency")  # fmt: skip
+    return swishnet_in_parts(
+        model, [n for n in PAIRS if saved_by_parts(model, n) > least], apart=() if optimise == "size" else APART,
+        one_scale=optimise != "latency",
+    )  # fmt: skip
 
 
 def saved_by_parts(model: keras.Model, block: str) -> int:
@@ -95,10 +98,12 @@ def saved_by_parts(model: keras.Model, block: str) -> int:
     return fuse(model).parameters - fuse(model, in_parts=[block]).parameters
 
 
-def swishnet_in_parts(model: keras.Model, in_parts: list[str], *, one_scale: bool = False) -> Deployed:
-    """Return SwishNet with these blocks in parts and the others fused."""
+def swishnet_in_parts(
+    model: keras.Model, in_parts: Sequence[str], *, apart: Sequence[str] = (), one_scale: bool = False
+) -> Deployed:
+    """Return SwishNet with these blocks in parts and the others fused, these blocks' gates apart (`fuse`)."""
     frames, inputs = RECEPTIVE_FIELD + 2 * STRIDE, int(model.input_shape[-1])
-    function = clip_function(fuse(model, in_parts=in_parts), frames, inputs)
+    function = clip_function(fuse(model, in_parts=in_parts, apart=apart), frames, inputs)
 
     def convert(setup: Callable[[Any], None] | None = None) -> bytes:
         return slices_as_convolutions(_converted(function, setup))

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from edge_runtime import BundleError, kernels, tflite
 
-from .quantiser import Range, scale_axis
+from .quantiser import Range, kernels_alike, scale_axis
 from .ranges import groups
 from .slices import is_identity
 
@@ -62,6 +62,7 @@ class FakeQuantised(keras.layers.Layer):  # type: ignore[misc]
         self._kernels: dict[int, Any] = {}
         self._limits: dict[int, Any] = {}
         self._groups = groups(self._graph)
+        self._alike = kernels_alike(self._graph) if one_scale else {}
         for number, group in enumerate(self._groups):
             index = min(group.members)
             limits = self.add_weight(
@@ -118,7 +119,9 @@ class FakeQuantised(keras.layers.Layer):  # type: ignore[misc]
         values = values * (kernel != 0).astype(np.float32)
         axis = scale_axis(operator.name, kernel, self._one_scale)
         if axis is None:
-            largest = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(values)), 1e-6))
+            alike = [tf.convert_to_tensor(self._kernels[i]) for i in self._alike.get(index, (index,))]
+            found = tf.reduce_max(tf.stack([tf.reduce_max(tf.abs(v)) for v in alike]))
+            largest = tf.stop_gradient(tf.maximum(found, 1e-6))
             return tf.quantization.fake_quant_with_min_max_vars(values, -largest, largest, narrow_range=True)
         order = [i for i in range(4) if i != axis] + [axis]
         moved = tf.transpose(values, order)
@@ -160,6 +163,10 @@ class FakeQuantised(keras.layers.Layer):  # type: ignore[misc]
         if name == "RESHAPE":  # a leading 1 is the batch of one clip
             shape = [int(n) for n in inputs[1]]
             return [tf.reshape(x, [tf.shape(x)[0] if shape[0] == 1 else shape[0], *shape[1:]])]
+        if name == "STRIDED_SLICE":
+            if (option["begin_mask"], option["end_mask"], int(inputs[3][2])) != (0b1011, 0b1111, 1):
+                raise BundleError("a STRIDED_SLICE of more than the first frames is not known to the training")
+            return [x[:, :, int(inputs[1][2]) :]]
         if name == "TRANSPOSE":
             return [tf.transpose(x, [int(n) for n in inputs[1]])]
         if name == "PAD":

@@ -108,7 +108,9 @@ def _dense(model: Any, clip: Any, block_frames: int, frames: int) -> Any:
             new_rate = before * options.strideW
             options.strideW = options.strideH = 1
             options.dilationWFactor = options.dilationWFactor * before if taps > 1 else 1
-        elif name not in ("SPLIT", "LOGISTIC", "TANH", "MUL", "ADD", "CONCATENATION", "DEQUANTIZE"):
+        elif name == "STRIDED_SLICE" and new_rate > 1:
+            raise BundleError("the dense form of a slice behind a stride is not known")
+        elif name not in ("SPLIT", "STRIDED_SLICE", "LOGISTIC", "TANH", "MUL", "ADD", "CONCATENATION", "DEQUANTIZE"):
             raise BundleError(f"the dense form of operator {name} is not known")
         if source is not None:  # else it unpacks a constant
             rate |= dict.fromkeys((int(i) for i in operator.outputs), new_rate)

@@ -22,7 +22,8 @@ Float32 = NDArray[np.float32]
 
 STRIDES = (1, 1, 1, 3, 2, 2, 2, 2)
 RATES = (1, 1, 1, 1, 3, 6, 12, 24)  # frames between two inputs of the block in the strided form
-PAIRS = ("b1", "b2", "b3")  # the blocks with two branches
+BLOCKS = tuple(f"b{number}" for number in range(1, 9))
+PAIRS = BLOCKS[:3]  # those with two branches
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ class SwishNetWeights:
         Blocks 1 to 8; the first three have 6 taps, the others 3.
     hidden, logits : Fused
         The head, as convolutions of one tap.
+    apart : frozenset of int
+        Blocks, from 0 on, whose sigmoids and tanhs come from convolutions of their own.
     """
 
     blocks: tuple[Fused | Parts, ...]
     hidden: Fused
     logits: Fused
+    apart: frozenset[int] = frozenset()
 
     @property
     def parameters(self) -> int:
@@ -66,13 +70,15 @@ class SwishNetWeights:
         return sum(a.size for part in (*self.blocks, self.hidden, self.logits) for a in vars(part).values())
 
 
-def fuse(model: keras.Model, *, in_parts: Collection[str] = ()) -> SwishNetWeights:
+def fuse(model: keras.Model, *, in_parts: Collection[str] = (), apart: Collection[str] = ()) -> SwishNetWeights:
     """Return the deployed weights of a SwishNet.
 
     Parameters
     ----------
     in_parts : collection of {'b1', 'b2', 'b3'}
         Blocks that are not fused.
+    apart : collection of {'b1', ... 'b8'}
+        Blocks whose sigmoids and tanhs come from convolutions of their own.
 
     Raises
     ------
@@ -83,8 +89,9 @@ def fuse(model: keras.Model, *, in_parts: Collection[str] = ()) -> SwishNetWeigh
         raise ConfigError(f"block {min(unknown)!r} has no two branches; those of a SwishNet are {', '.join(PAIRS)}")
     try:
         blocks = [_pair(model, name, name in in_parts) for name in PAIRS]
-        blocks += [_plain(model, f"{name}_conv") for name in ("b4", "b5", "b6", "b7", "b8")]
-        return SwishNetWeights(tuple(blocks), _plain(model, "hidden"), _plain(model, "logits"))
+        blocks += [_plain(model, f"{name}_conv") for name in BLOCKS[3:]]
+        numbers = frozenset(BLOCKS.index(name) for name in apart)
+        return SwishNetWeights(tuple(blocks), _plain(model, "hidden"), _plain(model, "logits"), numbers)
     except ValueError as error:
         raise ConfigError(f"model {model.name!r} is not a SwishNet: {error}") from None
 
@@ -98,11 +105,21 @@ def _pair(model: keras.Model, name: str, in_parts: bool) -> Fused | Parts:
     conv, conv_bias = model.get_layer(f"{name}_conv").get_weights()
     depth, point, sep_bias = model.get_layer(f"{name}_sep").get_weights()
     if in_parts:
-        return Parts(conv, conv_bias, depth[:, :, 0], point[0], sep_bias)
+        return Parts(conv, conv_bias, *_level(depth[:, :, 0], point[0]), sep_bias)
     half = conv.shape[2] // 2
     wide = np.concatenate([np.zeros_like(conv), conv])
     sep = depth[:, :, :1] * point
     return Fused(_interleave(wide, sep, half), _interleave(conv_bias, sep_bias, half))
+
+
+def _level(depthwise: Float32, pointwise: Float32) -> tuple[Float32, Float32]:
+    """Return the same product with a largest depthwise weight of 1 in every channel: one scale then serves them all.
+
+    Nothing lies between the two but a sum, so what one is divided by the other is multiplied with.
+    """
+    largest = np.abs(depthwise).max(axis=0)
+    largest[largest == 0] = 1
+    return depthwise / largest, pointwise * largest[:, None]
 
 
 def _interleave(a: Float32, b: Float32, half: int) -> Float32:

@@ -4,19 +4,19 @@ The time axis is the width of a one-row image, ``(1, 1, frames, channels)``: con
 them. All are 'valid', the padding is in front of the clip, so the graph has no PAD and its time axis can be resized
 at load to any ``108 + 48 n`` frames.
 
-The branches of a block in parts are gated one above the other, as two rows of an image: a concatenation of channels
-would not leave the sigmoids together. The convolution that follows takes both rows at once.
+A block with many rows has a convolution for its sigmoids and one for its tanhs: XNNPACK's SPLIT along channels copies
+row by row (3.4 ns a copy on Zen 3, 1.4 us at 199 frames), and twice half a convolution takes no longer than a whole
+one. The branches of a block in parts are gated each by itself; only what they give is joined.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from .fuse import STRIDES, Fused, Parts, SwishNetWeights
+from .fuse import STRIDES, Fused, SwishNetWeights
 
 
 def clip_function(weights: SwishNetWeights, frames: int, inputs: int) -> Any:
@@ -33,9 +33,8 @@ def clip_function(weights: SwishNetWeights, frames: int, inputs: int) -> Any:
 
 
 def _logits(weights: SwishNetWeights, x: Any) -> Any:
-    x = _block(x, weights, 0)
-    x = _one_row(_block(x, weights, 1))
-    x = _one_row(_block(x, weights, 2)) + x[:, :, 5:]
+    x = _block(_block(x, weights, 0), weights, 1)
+    x = _block(x, weights, 2) + x[:, :, 5:]
     x = _block(x, weights, 3) + x[:, :, 2::3]
     skips = []
     for number, more in ((4, 8), (5, 4), (6, 2), (7, 1)):
@@ -47,32 +46,26 @@ def _logits(weights: SwishNetWeights, x: Any) -> Any:
 
 
 def _block(x: Any, weights: SwishNetWeights, number: int) -> Any:
-    part = weights.blocks[number]
-    y = _branches(_one_row(x), part) if isinstance(part, Parts) else _fused(x, part, STRIDES[number])
-    sigmoid, tanh = tf.split(y, 2, axis=-1)
+    part, apart = weights.blocks[number], number in weights.apart
+    if isinstance(part, Fused):
+        return _gated(x, part, STRIDES[number], apart)
+    depthwise = tf.constant(part.depthwise[None, ..., None])
+    lower = tf.nn.depthwise_conv2d(x, depthwise, [1, 1, 1, 1], "VALID")
+    upper = _gated(x, Fused(part.kernel, part.bias), 1, apart)
+    return tf.concat([upper[:, :, 3:], _gated(lower, Fused(part.pointwise[None], part.pointwise_bias), 1, apart)], -1)
+
+
+def _gated(x: Any, part: Fused, stride: int, apart: bool) -> Any:
+    """Return sigmoid times tanh of both halves of a convolution's channels."""
+    if apart:
+        half = part.kernel.shape[-1] // 2
+        parts = (slice(None, half), slice(half, None))
+        sigmoid, tanh = (_convolve(x, part.kernel[..., which], part.bias[which], stride) for which in parts)
+    else:
+        sigmoid, tanh = tf.split(_convolve(x, part.kernel, part.bias, stride), 2, axis=-1)
     return tf.sigmoid(sigmoid) * tf.tanh(tanh)
 
 
-def _fused(x: Any, part: Fused, stride: int) -> Any:
-    return _convolve(x, part.kernel, part.bias, stride)
-
-
-def _branches(x: Any, part: Parts) -> Any:
-    """Return the k3 branch above the separable one: (1, 2, frames, filters)."""
-    upper = _convolve(x[:, :, 3:], part.kernel, part.bias)
-    kernel = tf.constant(part.depthwise[None, ..., None])
-    lower = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "VALID")
-    return tf.concat([upper, _convolve(lower, part.pointwise[None], part.pointwise_bias)], axis=1)
-
-
 def _convolve(x: Any, kernel: NDArray[Any], bias: NDArray[Any], stride: int = 1) -> Any:
-    """Convolve along time; an input of two rows holds the first half of the channels above the second."""
-    taps, channels, outputs = kernel.shape
-    rows = x.shape[1]
-    kernel = np.moveaxis(kernel.reshape(taps, rows, channels // rows, outputs), 1, 0)
-    return tf.nn.bias_add(tf.nn.conv2d(x, tf.constant(kernel), [1, 1, stride, 1], "VALID"), tf.constant(bias))
-
-
-def _one_row(x: Any) -> Any:
-    """Return two rows of an image as one with twice the channels."""
-    return tf.concat(tf.split(x, 2, axis=1), axis=-1) if x.shape[1] == 2 else x
+    """Convolve along time: kernel (taps, channels in, channels out)."""
+    return tf.nn.bias_add(tf.nn.conv2d(x, tf.constant(kernel[None]), [1, 1, stride, 1], "VALID"), tf.constant(bias))

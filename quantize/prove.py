@@ -12,9 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_bench.train import models
 from edge_bench.train.clips import ClipSet, evaluation_clips
-from edge_bench.train.experiment import Prepared, read_folder
+from edge_bench.train.experiment import Prepared
 from edge_bench.train.fit import predict as predict_keras
 from edge_runtime import ConfigError, metrics
 from edge_runtime.bundle import Bundle, write_aside
@@ -28,6 +27,7 @@ from .deploy import Deployed
 from .layers import layer_noise, to_blame
 from .quantiser import INT8
 from .recipes import recipe_of
+from .source import open_source
 
 CLIP_S = (0.5, 1.0, 2.0)
 LAYER_CLIPS = 60
@@ -66,7 +66,7 @@ class Request:
 
 
 def quantize(
-    folder: Path,
+    path: str | Path,
     corpus_root: Path,
     *,
     request: Request = Request(),
@@ -77,6 +77,13 @@ def quantize(
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Convert, compare with Keras on the validation split, and write the bundle if it is good enough.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of a finished training's folder, or of a float32 bundle (`edge_bench.quantize.source`).
+    out : Path, optional
+        The bundle; in the training's folder by default.
 
     Returns
     -------
@@ -89,12 +96,15 @@ def quantize(
         For an unknown recipe or a folder without a finished training.
     """
     recipe = recipe_of(request.recipe, ranges=request.ranges)
-    experiment, description = read_folder(folder)
     if request.qat_epochs and recipe.kind is not INT8:
         raise ConfigError(f"quantisation-aware training is for static-int8, not for {recipe.name}")
-    model = models.load(folder / "model.keras")
+    if out is None and not Path(path).is_dir():
+        raise ConfigError(f"{path} is no folder of a training: say with --out where the new bundle goes")
+    source = open_source(path)
+    model, experiment = source.model, source.experiment
+    folder = source.folder or Path(str(out)).parent
     deployed = convert.deploy(model, optimise=request.optimise)
-    data = prepared(folder, corpus_root, cache=cache, progress=progress)
+    data = prepared(source, corpus_root, cache=cache, progress=progress)
     at_most = None if deployed.has_dense else LARGE_CALIBRATION
     calibration = data.calibration(clip_s, deployed.frames, at_most=at_most) if recipe.kind else None
     history: tuple[dict[str, float], ...] = ()
@@ -107,10 +117,7 @@ def quantize(
     name = f"{experiment.model}-{recipe.precision}"
     target = out or folder / f"{name}.tflite"
     training = {
-        "experiment": {k: v for k, v in description["experiment"].items() if k != "front_end"},
-        "fit": description["fit"],
-        "corpus": description["corpus"]["revision"],
-        "keras": description["keras"],
+        **source.training,
         **({"quantisation_aware": {"epochs": request.qat_epochs, "history": list(history)}} if history else {}),
     }
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as scratch:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
-from edge_runtime import BundleError
+from edge_runtime import BundleError, tflite
 
+from .calm import CANDIDATES, MOST, calm
 from .objects import operator_name, unpack
 from .pack import pack
 
@@ -77,8 +78,9 @@ def quantise_graph(
     ranges : mapping
         For each activation, by tensor number, what its integers are to reach; those that share a scale have equal ones.
     one_scale : bool
-        Weights of a convolution share one scale. That saves 16 bytes a channel and costs resolution; a depthwise one,
-        whose channels differ most and have few weights, keeps a scale for each.
+        Weights of a convolution share one scale, also when it is in two halves (`kernels_alike`). That saves 16 bytes
+        a channel and costs resolution; a depthwise one, whose channels differ most and have few weights, keeps a scale
+        for each.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def quantise_graph(
     """
     model = unpack(flatbuffer)
     graph = model.subgraphs[0]
-    work = _Work(model, graph, kind)
+    work = _Work(model, graph, kind, kernels_alike(tflite.read(flatbuffer).subgraphs[0]) if one_scale else {})
     for index, wanted in ranges.items():
         scale, zero = kind.scale_and_zero(wanted)
         work.describe(index, kind.name, [scale], [zero])
@@ -117,8 +119,12 @@ def quantise_graph(
 class _Work:
     """A graph on its way to integers."""
 
-    def __init__(self, model: Any, graph: Any, kind: Activations) -> None:
+    def __init__(self, model: Any, graph: Any, kind: Activations, alike: Mapping[int, tuple[int, ...]]) -> None:
         self._model, self._graph, self._kind = model, graph, kind
+        # which kernels count when a scale is chosen, before any of them is integers, and what they make
+        self._with = {i: [self._values(j) for j in kernels] for i, kernels in alike.items()}
+        makes = {int(o.inputs[1]): int(o.outputs[0]) for o in graph.operators if len(o.inputs) > 1}
+        self._results = {i: [makes[j] for j in kernels] for i, kernels in alike.items()}
         self._uses = Counter(int(i) for operator in graph.operators for i in operator.inputs)
 
     def describe(self, index: int, dtype: str, scale: Any, zero: Any, *, axis: int = 0) -> None:
@@ -159,7 +165,14 @@ class _Work:
         kernel = self._values(int(operator.inputs[1]))
         bias = self._values(int(operator.inputs[2])) if has_bias else None
         axis = scale_axis(name, kernel, one_scale)
-        scales = weight_scales(kernel, axis, bias, float(source))
+        alike = self._with.get(int(operator.inputs[1])) if axis is None else None
+        scales = weight_scales(kernel if alike is None else np.stack(alike), axis, bias, float(source))
+        moves = np.isin(kernel, (0, 1)).all()  # it is a slice: one step must stay one step
+        if self._kind is INT8 and name in CHANNEL_AXIS and len(scales) <= MOST and not moves:
+            results = [int(operator.outputs[0])] if alike is None else self._results[int(operator.inputs[1])]
+            uses = [(source.item(), self._graph.tensors[i].quantization.scale[0].item()) for i in results]
+            tried = CANDIDATES // len(scales)
+            scales = np.array([calm(scale, uses, candidates=tried) for scale in scales.tolist()], np.float32)
         steps = np.rint(kernel / _along(scales, kernel.ndim, axis))
         index = self._own(operator, 1)
         self._store(index, np.clip(steps, -127, 127), "int8")
@@ -178,6 +191,19 @@ class _Work:
         steps = np.clip(np.rint(values / scale) + zero, self._kind.low, self._kind.high)
         self._store(index, steps, self._kind.name)
         self.describe(index, self._kind.name, [scale], [zero])
+
+
+def kernels_alike(graph: tflite.Subgraph) -> dict[int, tuple[int, ...]]:
+    """Return by kernel which convolutions' kernels share its scale: those of one shape that read one tensor.
+
+    They are the halves of what the network has as one convolution.
+    """
+    found: dict[tuple[int, ...], list[int]] = {}
+    for operator in graph.operators:
+        if operator.name == "CONV_2D":
+            source, kernel = operator.inputs[:2]
+            found.setdefault((source, *graph.tensors[kernel].shape), []).append(kernel)
+    return {kernel: tuple(kernels) for kernels in found.values() for kernel in kernels if len(kernels) > 1}
 
 
 def scale_axis(name: str, kernel: NDArray[np.float32], one_scale: bool) -> int | None:

@@ -104,10 +104,13 @@ def test_a_float32_bundle_gives_the_network_back(bundles: dict[str, Path], slim:
         np.testing.assert_allclose(ours.kernel, theirs.kernel, atol=1e-6)
 
 
-def test_an_int8_bundle_gives_nearly_the_network_back(bundles: dict[str, Path]) -> None:
+def test_an_int8_bundle_gives_nearly_the_network_back(bundles: dict[str, Path], slim: Any) -> None:
+    """Nearly as near as the network itself is to its bundle: rounding activations alone costs random weights 3 %."""
     start = open_start(str(bundles["int8"]))
-    found = start._difference(clips(200), start.reference)
-    assert found["clips"] == 200 and found["agreement"] > 0.95 and found["mean"] < 0.01 < 0.1 > found["largest"]
+    x = clips(3000)
+    found, own = (s._difference(x, start.reference) for s in (start, replace(start, model=slim)))
+    assert found["clips"] == 3000 and found["agreement"] > 0.97 and found["mean"] < 0.01 < 0.1 > found["largest"]
+    assert abs(found["agreement"] - own["agreement"]) < 0.01 and found["mean"] < 1.1 * own["mean"]
     assert found["largest"] > 0  # it is not the bundle itself that is compared
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import platform
 import subprocess
 import sys
 from functools import cache
@@ -19,9 +20,14 @@ import pytest
 from helpers import parts_of, python
 
 from edge_runtime import Classifier, ConfigError, EdgeBenchError, InterpreterError, bundle, interpreter
+from edge_runtime.executor import Executor
 from edge_runtime.interpreter import BACKENDS, Session, SignatureSession
 
 FRAMES = (108, 156, 204)
+# Mean difference of the logits of the dense form from LiteRT's, in steps, where it is above 1. tflite-runtime 2.14's
+# kernels (it delegates no int8) round in a third way: measured 1.18, with both branches of block 1 in one convolution
+# 0.87. What XNNPACK itself does differently from the reference kernels is proven below.
+MEANS = {("tflite-runtime", "int8 dense"): 1.5}
 
 RUN = """
 import json, sys
@@ -101,6 +107,7 @@ def runs(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         }
         return found, arrays
 
+    run.folder = folder  # type: ignore[attr-defined]
     return run
 
 
@@ -138,10 +145,31 @@ def test_every_backend_agrees_with_the_first(runs: Any, backend: str) -> None:
             assert spread > 30, "the answers must differ, or the comparison says nothing"
             difference = np.abs(arrays[key].astype(int) - wanted.astype(int))
             # the kernels round differently in each of eight layers; logits are not squeezed by a softmax
-            assert difference.max() <= (12 if key == "int8 dense" else 6) and difference.mean() < 2, key
+            assert difference.max() <= (8 if key == "int8 dense" else 3), key
+            assert difference.mean() < MEANS.get((backend, key), 1), key
         else:
             assert spread > 0.1
             np.testing.assert_allclose(arrays[key], wanted, rtol=0, atol=2e-5 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="XNNPACK's ARM kernels may round in another way")
+def test_xnnpack_differs_from_the_reference_by_rounding_once_and_by_nothing_else(
+    runs: Any, bundles: dict[str, Path]
+) -> None:
+    """So where the kernels differ, it is by what `quantize.calm` avoids; bit for bit, all three lengths and dense."""
+    _, litert = runs("litert")
+    _, reference = runs("numpy")
+    built = bundle.read(bundles["int8"])
+    clips = np.load(runs.folder / "clips.npy")
+    for key in (*FRAMES, "dense"):
+        x = np.resize(clips[0], (1, 1, 1, 619, 20)) if key == "dense" else clips[:, :, :, -int(key) :]
+        signature, frames = ("dense", None) if key == "dense" else ("clip", int(key))
+        once = Executor(built.flatbuffer, signature=signature, frames=frames, rounds_once=True)
+        scale, zero = once.input_quantization
+        fed = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
+        got = np.concatenate([once.run(clip) for clip in fed])
+        np.testing.assert_array_equal(got, litert[f"int8 {key}"])
+        assert (got != reference[f"int8 {key}"]).any(), "rounding twice makes a difference at all"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

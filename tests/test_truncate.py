@@ -39,7 +39,7 @@ def test_a_whole_graph_becomes_the_primary_one(bundles: dict[str, Path]) -> None
     assert alone.subgraphs[0] == built.model.subgraphs[1]
 
 
-@pytest.mark.parametrize(("operators", "subgraph"), [(0, 0), (61, 0), (-1, 0), (1, 2), (1, -1)])
+@pytest.mark.parametrize(("operators", "subgraph"), [(0, 0), (65, 0), (-1, 0), (1, 2), (1, -1)])
 def test_what_is_not_there(bundles: dict[str, Path], operators: int, subgraph: int) -> None:
     with pytest.raises(ConfigError, match=r"cannot be kept|does not exist"):
         truncated(bundle.read(bundles["int8"]).flatbuffer, operators, subgraph=subgraph)

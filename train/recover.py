@@ -1,10 +1,11 @@
 """A SwishNet bundle back to a Keras network that can be trained on: the inverse of `edge_bench.quantize.fuse`.
 
-A bundle holds a block with two branches in parts, which are read as they are, or as one fused convolution. Then its
-k3 branch is read off behind three taps of zeros. Its separable branch is ``kernel[k, c, f] = depth[k, c] * point[c,
-f]``: for each input channel c a matrix of rank one, which a singular value decomposition takes apart exactly, up to
-how the size is shared between the two (here evenly). The weights of an int8 bundle are the float ones rounded, so
-each matrix is only nearly of rank one; the nearest is taken.
+A bundle holds a block with two branches in parts, which are read as they are, or fused. Sigmoids and tanhs may come
+from one convolution or from two, which are joined. The k3 branch of a fused block is read off behind three taps of
+zeros. Its separable branch is ``kernel[k, c, f] = depth[k, c] * point[c, f]``: for each input channel c a matrix of
+rank one, which a singular value decomposition takes apart exactly, up to how the size is shared between the two (here
+evenly). The weights of an int8 bundle are the float ones rounded, so each matrix is only nearly of rank one; the
+nearest is taken.
 """
 
 from __future__ import annotations
@@ -41,13 +42,24 @@ class Convolution:
 def convolutions(bundle: Bundle) -> list[Convolution]:
     """Return the convolutions of a bundle's form ``clip``, in order, as real numbers."""
     graph = bundle.model.subgraphs[bundle.info["forms"]["clip"]["subgraph"]]
-    found = []
+    readers = {i: operator.name for operator in graph.operators for i in operator.inputs}
+    found: list[Convolution] = []
+    halves: dict[tuple[int, ...], int] = {}  # where in the list, by the tensor that is read and the kernel's shape
     for operator in graph.operators:
         if operator.name == "CONV_2D":
             kernel, bias = (_real(graph.tensors[i], bundle.path) for i in operator.inputs[1:3])
-            # TFLite's order is (out, rows, taps, in); a second row holds the second half of the channels
+            # TFLite's order is (out, rows, taps, in); bundles of 0.1 may have half of the channels in a second row
             kernel = kernel.transpose(2, 1, 3, 0).reshape(kernel.shape[2], -1, len(kernel))
-            found.append(Convolution(kernel, bias, operator.options["stride_w"]))
+            here = Convolution(kernel, bias, operator.options["stride_w"])
+            key = (operator.inputs[0], *here.kernel.shape)
+            if key in halves:  # sigmoids and tanhs of one convolution of the network
+                other = found[halves[key]]
+                pair = [other, here] if readers[operator.outputs[0]] == "TANH" else [here, other]
+                kernel, bias = (np.concatenate([getattr(c, n) for c in pair], -1) for n in ("kernel", "bias"))
+                found[halves[key]] = Convolution(kernel, bias, here.stride)
+            else:
+                halves[key] = len(found)
+                found.append(here)
         elif operator.name == "DEPTHWISE_CONV_2D" and graph.tensors[operator.inputs[1]].shape[2] != SLICE_TAPS:
             kernel, bias = (_real(graph.tensors[i], bundle.path) for i in operator.inputs[1:3])
             found.append(Convolution(kernel.transpose(2, 1, 0, 3)[:, 0], bias, operator.options["stride_w"], True))
