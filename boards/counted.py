@@ -19,8 +19,6 @@ SHIPPED = Path(__file__).with_name("instructions-aarch64.json")
 STAGES = ("frontend_hop", "frontend", "model", "invoke")
 # Instructions decoded a cycle (Arm's software optimisation guides; the A53's technical reference manual).
 WIDTH = {"Cortex-A53": 2, "Cortex-A57": 3, "Cortex-A72": 3, "Cortex-A76": 4}
-# Cores that count alike: the same instructions, and LiteRT and numpy choose the same kernels.
-ALIKE = {"Cortex-A53": "Cortex-A72", "Cortex-A57": "Cortex-A72"}
 
 
 def bound_us(count: float, processor: Processor) -> float | None:
@@ -30,7 +28,9 @@ def bound_us(count: float, processor: Processor) -> float | None:
 
 
 def lookup(sha256: str, board: Profile, file: str | Path = SHIPPED) -> dict[str, Any] | None:
-    """Return the row of a bundle for a board, or for one with a core that counts alike; None if there is none.
+    """Return the row of a bundle for a board's core; None if there is none.
+
+    Cores of one instruction set differ, too: XNNPACK and OpenBLAS have kernels of their own for an A53.
 
     Raises
     ------
@@ -42,12 +42,7 @@ def lookup(sha256: str, board: Profile, file: str | Path = SHIPPED) -> dict[str,
         rows: list[dict[str, Any]] = values["rows"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: cannot be read as a table of instructions: {error}") from None
-    core = board.processor.core
-    for wanted in (core, ALIKE.get(core)):
-        for found in rows:
-            if found["sha256"] == sha256 and found["core"] == wanted:
-                return found
-    return None
+    return next((r for r in rows if r["sha256"] == sha256 and r["core"] == board.processor.core), None)
 
 
 def predict(sha256: str, board: Profile, file: str | Path = SHIPPED) -> dict[str, Any] | None:

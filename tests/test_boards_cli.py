@@ -182,12 +182,14 @@ def test_the_table_predicts_times_and_is_a_gates_baseline(tmp_path: Path) -> Non
     bundle = read("swishnet-slim-int8")
     rows = [
         instruction_table.row(bundle, profile.load(name), [counts(model, f"qemu {cpu}")])
-        for name, cpu, model in (("pi4", "cortex-a72", 700_000), ("pi5", "cortex-a76", 450_000))
+        for name, cpu, model in (
+            ("pi4", "cortex-a72", 700_000), ("pi5", "cortex-a76", 450_000), ("pi-zero-2w", "cortex-a53", 660_000),
+        )
     ]
     file = tmp_path / "table.json"
     file.write_text(json.dumps(instruction_table.document(rows)))
     for name, model, width, clock in (
-        ("pi4", 700_000, 3, 1500), ("pi5", 450_000, 4, 2400), ("pi-zero-2w", 700_000, 2, 1000),
+        ("pi4", 700_000, 3, 1500), ("pi5", 450_000, 4, 2400), ("pi-zero-2w", 660_000, 2, 1000),
     ):  # fmt: skip
         found = counted.predict(bundle.sha256, profile.load(name), file)
         assert found is not None and found["prediction"]
