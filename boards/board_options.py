@@ -36,10 +36,10 @@ def board_options(what: str) -> Callable[[Callable[..., None]], Callable[..., No
         @click.option("--emulated", "folders", multiple=True, metavar="DIR", help="A folder of `edge-bench emulate`.")
         @click.option("--forget", is_flag=True, help="Remove our runtime from the board afterwards.")
         @click.option("--boot", is_flag=True, help="With --emulated: a whole system, whose clock counts instructions.")
-        @click.pass_context
         @functools.wraps(function)
+        @click.pass_context
         def command(
-            ctx: click.Context, board_name: str | None, hosts: Sequence[str], folders: Sequence[str], forget: bool,
+            ctx: click.Context, /, board_name: str | None, hosts: Sequence[str], folders: Sequence[str], forget: bool,
             boot: bool, **given: Any,
         ) -> None:  # fmt: skip
             if not (board_name or hosts or folders):

@@ -1,20 +1,23 @@
 """How much memory a graph's tensors need while it runs, planned as TFLite's arena planner does.
 
 A tensor lives from the operator that writes it to the last one that reads it; inputs and outputs of the graph live
-from end to end. The planner places those first, then the others by size, each into the tightest gap that is free
-during its life (TFLite: arena_planner.cc and simple_memory_arena.cc; greedy by size). What kernels need besides, such
-as a convolution's patches, and what a delegate sets aside is not in the graph, so it is not in the plan either.
+from end to end. A sum or a product takes the place of an input that nothing else reads. The planner places inputs
+and outputs first, then the others by size, each into the tightest gap that is free during its life (TFLite:
+arena_planner.cc and simple_memory_arena.cc; greedy by size). What kernels need besides, such as a convolution's
+patches, and what a delegate sets aside is not in the graph, so it is not in the plan either.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .tflite import Subgraph
 
 ALIGNMENT = 64  # bytes (TFLite: kDefaultTensorAlignment)
+_IN_PLACE = ("ADD", "MUL")
 _SIZES = {"float32": 4, "int32": 4, "float16": 2, "int16": 2, "int64": 8, "float64": 8}
 
 
@@ -48,8 +51,22 @@ def _writer(graph: Subgraph, index: int) -> int:
     return next((i for i, operator in enumerate(graph.operators) if index in operator.outputs), 0)
 
 
+def in_place(graph: Subgraph, sizes: Mapping[int, int]) -> dict[int, int]:
+    """Return, for each output that takes an input's place, the tensor whose place it is (the first of a chain)."""
+    readers = Counter(i for operator in graph.operators for i in operator.inputs)
+    ends = {*graph.inputs, *graph.outputs}
+    owner: dict[int, int] = {}
+    for operator in graph.operators:
+        output = operator.outputs[0] if operator.name in _IN_PLACE else -1
+        for index in operator.inputs if output not in {-1, *ends} else ():
+            if index in sizes and index not in ends and readers[index] == 1 and sizes[index] == sizes[output]:
+                owner[output] = owner.get(index, index)
+                break
+    return owner
+
+
 def plan(graph: Subgraph, shapes: Mapping[int, tuple[int, ...]] | None = None) -> list[Placement]:
-    """Place every tensor of a graph.
+    """Place every tensor of a graph that does not take another's place (`in_place`).
 
     Parameters
     ----------
@@ -70,7 +87,11 @@ def plan(graph: Subgraph, shapes: Mapping[int, tuple[int, ...]] | None = None) -
         tensor = graph.tensors[index]
         return math.prod((shapes or {}).get(index, tensor.shape)) * _SIZES.get(tensor.dtype, 1)
 
-    order = sorted(lives, key=lambda i: (lives[i] != (0, end), -size(i), lives[i][0]))
+    owner = in_place(graph, {i: size(i) for i in lives})
+    for output, index in owner.items():
+        lives[index] = lives[index][0], max(lives[index][1], lives[output][1])
+    own = (i for i in lives if i not in owner)
+    order = sorted(own, key=lambda i: (lives[i] != (0, end), -size(i), lives[i][0]))
     placed: list[Placement] = []
     for index in order:
         first, last = lives[index]

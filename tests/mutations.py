@@ -45,7 +45,9 @@ def fields_of(flatbuffer: bytes) -> list[tuple[int, str]]:
         return struct.unpack_from(form, buffer, at)
 
     real = tflite.struct
-    tflite.struct = SimpleNamespace(unpack_from=unpack_from, calcsize=struct.calcsize, error=struct.error)  # type: ignore
+    tflite.struct = SimpleNamespace(  # type: ignore[assignment]
+        unpack_from=unpack_from, unpack=struct.unpack, calcsize=struct.calcsize, error=struct.error
+    )
     try:
         tflite.read(flatbuffer)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +112,9 @@ def test_pytest_benchmarks_own_file(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_sum(benchmark):\n    benchmark(sum, range(10))\n")
     out = tmp_path / "bench.json"
     options = ["--benchmark-json", str(out), "--benchmark-max-time", "0.01", "-p", "no:hypothesispytest", "test_it.py"]
-    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=True, capture_output=True)
+    # a pytest of its own, not one that takes itself for a worker of ours (pytest-benchmark would measure nothing)
+    alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, check=True, capture_output=True, env=alone)
     assert documents.read(out)[0] == documents.PYTEST
 
 

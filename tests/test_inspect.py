@@ -50,9 +50,9 @@ def test_the_arena_is_what_the_interpreter_allocates(report: dict[str, Any], bun
         assert 0 <= arena.arena_bytes(graph) - span < arena.ALIGNMENT
 
 
-def made_graph(sizes: list[int], edges: list[tuple[list[int], int]]) -> Subgraph:
+def made_graph(sizes: list[int], edges: list[tuple[list[int], int]], name: str = "CONV_2D") -> Subgraph:
     tensors = tuple(Tensor(i, "", (n,), "int8", None, 0, None) for i, n in enumerate(sizes))
-    operators = tuple(Operator("ADD", tuple(inputs), (output,), {}) for inputs, output in edges)
+    operators = tuple(Operator(name, tuple(inputs), (output,), {}) for inputs, output in edges)
     return Subgraph("", tensors, (0,), (edges[-1][1],), operators)
 
 
@@ -64,6 +64,15 @@ def test_a_plan_by_hand() -> None:
     assert places == {0: 0, 1: 64, 3: 64, 2: 192, 4: 192}
     assert arena.arena_bytes(graph) == 256
     assert arena.arena_bytes(graph, {3: (256,)}) == 384
+
+
+def test_a_sum_takes_the_place_of_what_nothing_else_reads() -> None:
+    edges = [([0], 1), ([1, 0], 2), ([2], 3), ([3, 2], 4), ([4], 5)]
+    graph = made_graph([128] * 6, edges, "ADD")
+    # 1 is read once, so 2 lies there; 2 is read twice, so 3 does not; 4 lies where 3 does; 0 and 5 are ends
+    assert arena.in_place(graph, dict.fromkeys(range(6), 128)) == {2: 1, 4: 3}
+    assert {p.tensor: (p.first, p.last) for p in arena.plan(graph)} == {0: (0, 4), 1: (0, 3), 3: (2, 4), 5: (4, 4)}
+    assert arena.arena_bytes(graph) == 3 * 128 and arena.arena_bytes(made_graph([128] * 6, edges)) == 4 * 128
 
 
 @given(st.lists(st.integers(1, 500), min_size=3, max_size=12), st.data())

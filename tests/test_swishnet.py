@@ -270,11 +270,11 @@ def test_every_frame_of_a_clip_is_seen(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_receptive_field_is_108_frames(name: str) -> None:
-    x = clip(204)
-    changed = np.repeat(x, 205, axis=0)  # the last one stays as it is
+    same = np.repeat(clip(204), 204, axis=0)
+    changed = same.copy()
     changed[np.arange(204), np.arange(204)] += 3
-    got = logits(name, changed)
-    moved = (got[:204] != got[204]).any(axis=2)
+    # row by row: on some processors a row's last bits depend on its place in the batch
+    moved = (logits(name, changed) != logits(name, same)).any(axis=2)
     for frame in range(204):
         # the three instants lie on frames 107, 155 and 203
         assert moved[frame].tolist() == [t - 107 <= frame <= t for t in (107, 155, 203)], f"frame {frame}"

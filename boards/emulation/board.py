@@ -16,7 +16,7 @@ from typing import Any
 from edge_runtime.errors import ConfigError, EdgeBenchError
 
 from .. import profile as profiles
-from . import host, launch, packages, processes, userland
+from . import host, launch, machines, packages, processes, userland
 
 SCHEMA = "edge-bench/emulate/1"
 HOST = "127.0.0.1"
@@ -125,7 +125,7 @@ def make(
     """
     folder = Path(folder).resolve()
     profile = profiles.load(name)
-    userland.machines.machine(profile.name)
+    machines.machine(profile.name)
     if (folder / "board.json").is_file():
         board = read(folder)
         if board.profile != profile.name:
@@ -140,7 +140,7 @@ def make(
         userland.build(profile, folder / "root", cache=cache, mirror=mirror, say=say)
         launch.link_proc(folder / "root")
         host_key = _keys(folder)
-        cpu = userland.machines.machine(profile.name).qemu_cpu
+        cpu = machines.machine(profile.name).qemu_cpu
         board = Board(profile.name, HOST, port or 0, userland.USER, "id_ed25519", host_key, mode, cpu)
         _write(folder, board)
     except BaseException:

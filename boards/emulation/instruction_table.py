@@ -28,7 +28,7 @@ def row(bundle: Bundle, board: Profile, counts: Sequence[Instructions]) -> dict[
         there were for each of them; ``bound_us`` is the time by instructions.
     """
     about = counts[0].context
-    stages = {}
+    stages: dict[str, dict[str, Any]] = {}
     for name in STAGES:
         values = [int(getattr(c, name)) for c in counts]
         middle = float(np.median(values))
