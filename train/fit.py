@@ -29,6 +29,7 @@ from .distribution import clip_after_sum
 from .features import Pool
 
 CLIP_LENGTHS = (2.0, 1.0, 0.5)
+_WORTH_COMPILING = 500  # steps
 # from a network that gives logits to the figures of an epoch; ``score`` chooses the best
 Scored = Callable[[keras.Model], dict[str, float]]
 # gets the history after each epoch, and before the first when a training goes on; True ends the training
@@ -65,8 +66,8 @@ class FitConfig:
         With a teacher: the share of the loss that its softened answers have (the rest is the labels'), and how
         much they are softened (Hinton et al. 2015; SwishNet ends at 0.9).
     xla : bool
-        Compile the step with XLA: on two cores SwishNet's takes less than half the time. Networks with depthwise
-        2-D convolutions get slower.
+        Compile the steps of a training of at least 500 with XLA: on two cores SwishNet's take less than half the
+        time, after some ten seconds of compiling. Networks with depthwise 2-D convolutions get slower.
     """
 
     epochs: int = 60
@@ -382,7 +383,7 @@ def fit_batches(
     trainee.compile(
         clip_after_sum(optimizers[how.optimizer]()),
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
-        jit_compile=how.xla,
+        jit_compile=how.xla and how.epochs * how.steps >= _WORTH_COMPILING,
     )
     progress.history = _restore(folder, trainee)
     done = len(progress.history)
