@@ -95,9 +95,11 @@ def test_the_kernels_counter_ascends() -> None:
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_callgrind_counts_the_same_and_sees_what_is_planted() -> None:
     plain = count("swishnet-slim-int8", clip_s=0.5, source="callgrind")
+    assert count("swishnet-slim-int8", clip_s=0.5, source="callgrind") == plain
     longer = count("swishnet-slim-int8", clip_s=0.5, source="callgrind", plant={"model": 100})
+    # other arguments move arrays, and copies of moved arrays count up to 0.16 % apart: far below the gate's 0.5 %
     for stage in ("frontend_hop", "frontend", "invoke"):
-        assert getattr(longer, stage) == pytest.approx(getattr(plain, stage), rel=3e-4)
+        assert getattr(longer, stage) == pytest.approx(getattr(plain, stage), rel=2e-3)
     assert 500 < longer.model - plain.model < 20_000
     assert plain.invoke < plain.model and plain.frontend > 10 * plain.frontend_hop / 4
 
