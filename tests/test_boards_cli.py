@@ -77,7 +77,7 @@ def test_a_gate_on_a_board(tmp_path: Path) -> None:
     with Local(tmp_path) as transport:
         found = gate_there.gate(
             transport, here(), "swishnet-slim-int8", "swishnet-slim-int8",
-            ["--seconds", "5", "--baseline", "x", "--plant", "model=3"], cache=tmp_path,
+            ["--seconds", "60", "--clock", "cpu", "--baseline", "x", "--plant", "model=3"], cache=tmp_path,
         )  # fmt: skip
     assert found["schema"] == "edge-bench/gate/1" and found["verdict"] == "regress"
     assert found["context"]["machine"]["architecture"] == here().processor.architecture
