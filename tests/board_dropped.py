@@ -109,7 +109,7 @@ def two_at_once(bench: Bench) -> int:
 def full_disk(bench: Bench, mounted: Path, transport: Transport) -> int:
     """A small file system on which room runs out at different places; `mounted` is empty."""
     count = 0
-    for free in (0, 16, 64, 76, 84, 140):
+    for free in (0, 4, 16, 48, 64, 76, 80, 84, 100, 140):
         root = mounted / "root"
         script = 'rm -rf "$2"/* && cp -a "$1" "$2/root"'
         bench.do(["sh", "-c", script, "sh", f"{bench.there}/templates/flashed", str(mounted)])

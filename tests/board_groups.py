@@ -260,6 +260,7 @@ GROUPS: dict[str, Any] = {
     "killed at the first flash": lambda b: killed(b, "empty"),
     "killed while rolling back": lambda b: killed(b, "two", ROLLBACK),
     "disk fails while flashing": lambda b: failing_disk(b, "flashed"),
+    "disk fails at the first flash": lambda b: failing_disk(b, "empty"),
     "disk fails while rolling back": lambda b: failing_disk(b, "two", ROLLBACK),
     "checks fail": failing_checks,
     "transfer cut": cut_transfers,

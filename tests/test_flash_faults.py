@@ -73,7 +73,7 @@ GROUPS: dict[str, Callable[[Board], int]] = {
 }
 LEAST = {  # so that a group that lost its cases is noticed
     "killed while flashing": 45, "killed while flashing over a confirmed slot": 45, "killed at the first flash": 45,
-    "killed while rolling back": 12, "disk fails while flashing": 35,
+    "killed while rolling back": 12, "disk fails while flashing": 35, "disk fails at the first flash": 35,
     "disk fails while rolling back": 6, "transfer cut": 30, "bit flipped on the way": 30, "wrong manifest": 24,
     "unfit bundle": 4, "tampered storage": 30, "connection dropped": 6, "killed from outside": 7,
     "power cut while flashing": 20, "power cut over a confirmed slot": 20, "power cut at the first flash": 20,

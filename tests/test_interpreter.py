@@ -25,8 +25,9 @@ from edge_runtime.interpreter import BACKENDS, Session, SignatureSession
 
 FRAMES = (108, 156, 204)
 # Mean difference of the logits of the dense form from LiteRT's, in steps, where it is above 1. tflite-runtime 2.14's
-# kernels (it delegates no int8) round in a third way: measured 1.18, with both branches of block 1 in one convolution
-# 0.87. What XNNPACK itself does differently from the reference kernels is proven below.
+# kernels (it delegates no int8) are thought to round in a third way, not traced to an operator: measured 1.18, with
+# both branches of block 1 in one convolution 0.87. What XNNPACK itself does differently from the
+# reference kernels is proven below.
 MEANS = {("tflite-runtime", "int8 dense"): 1.5}
 
 RUN = """
