@@ -1,7 +1,7 @@
 """Is the candidate slower than the baseline? Both are measured here, in pairs of fresh processes.
 
 The unit is a pair of processes on one processor core that take turns in random order; a sample is the mean of as many
-calls as last 1 ms; every fourth unit is a pair of two baselines (A/A), which gives the noise floor. The gate looks at
+calls as last 1 ms; every fifth unit is a pair of two baselines (A/A), which gives the noise floor. The gate looks at
 its pairs at planned parts of its budget and ends with the first verdict; see `verdict` for the rule.
 """
 
@@ -25,7 +25,7 @@ from .statistics import Interval, median_interval
 from .verdict import INCONCLUSIVE, PASS, REGRESS, Rule, StageVerdict, judge, together, worst
 
 SCHEMA = "edge-bench/gate/1"
-SAME_EVERY = 4  # one unit of so many is A/A
+SAME_EVERY = 5  # one unit of so many is A/A
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,7 @@ def overall(stages: Mapping[str, StageVerdict], checks: list[budget.Check]) -> s
     return together([*(s.verdict for s in stages.values()), *(words[c.verdict] for c in checks)])
 
 
-def answer(
-    verdict: str, stages: Mapping[str, StageVerdict], checks: list[budget.Check], rule: Rule
-) -> dict[str, Any]:
+def answer(verdict: str, stages: Mapping[str, StageVerdict], checks: list[budget.Check], rule: Rule) -> dict[str, Any]:
     """Return the part of a gate's result that says what was decided, and by what."""
 
     def bounds(ratio: Interval) -> list[float | None]:

@@ -122,7 +122,7 @@ class Worker:
 
 
 def run_pair(
-    first: Side, second: Side, rng: random.Random, *, turns: int = 6, rounds: int = 4, cpu: int | None = None
+    first: Side, second: Side, rng: random.Random, *, turns: int = 8, rounds: int = 6, cpu: int | None = None
 ) -> Pair:  # fmt: skip
     """Measure two sides in fresh processes on one processor core: they start together and take turns.
 
@@ -134,9 +134,11 @@ def run_pair(
     with Worker(sides[order[0]], cpu) as one, Worker(sides[order[1]], cpu) as two:
         workers = {order[0]: one, order[1]: two}
         ready = [workers[i].answer() for i in (0, 1)]
+        # as many calls in a sample of either: the first of them finds colder caches
+        calls = {stage: max(r["calls"][stage] for r in ready) for stage in STAGES}
         for _ in range(turns):
             for i in rng.sample((0, 1), 2):
-                gathered[i].append(workers[i].ask(task="turn", rounds=rounds))
+                gathered[i].append(workers[i].ask(task="turn", rounds=rounds, calls=calls))
         ends = [workers[i].ask(task="end") for i in (0, 1)]
     logs: dict[str, float] = {}
     times: tuple[dict[str, float], dict[str, float]] = ({}, {})

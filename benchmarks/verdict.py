@@ -43,7 +43,7 @@ class Rule:
     tolerated: float = 0.05
     alarm_alpha: float = 0.003
     pass_alpha: float = 0.02
-    looks: tuple[float, ...] = (0.2, 0.35, 0.6, 1.0)
+    looks: tuple[float, ...] = (0.2, 0.4, 0.65, 1.0)
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < self.tolerated:
