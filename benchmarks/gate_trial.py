@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.bundle import read
+from edge_runtime.files import append_json
 
 from . import trial_lines
 from .gate import GateOptions, gate
@@ -63,7 +64,7 @@ def trial(
             "seconds": found["seconds"], "stages": found["stages"], "times": found["times"],
             "load": found["context"]["before"]["load"], "time": found["context"]["time"],
         }  # fmt: skip
-        trial_lines.append(out, line)
+        append_json(out, line)
         lines.append(line)
         say(f"{kind} {number + 1} of {runs}{', loaded' if loaded else ''}: {found['verdict']} "
             f"({found['stage']} {found['ratio']:.3f}) after {found['seconds']:.0f} s")  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import ConfigError
-from edge_runtime.bundle import write_aside
+from edge_runtime.files import write_aside
 
 FORMATS = (".png", ".svg", ".pdf")
 

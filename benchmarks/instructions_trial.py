@@ -20,6 +20,7 @@ from typing import Any
 
 import edge_runtime
 from edge_runtime.bundle import read
+from edge_runtime.files import append_json
 
 from . import gate_instructions, trial_lines
 from .gate_instructions import CountOptions
@@ -81,7 +82,7 @@ def trial(
             "ratios": {stage: found["stages"][stage]["ratio"] for stage in STAGES},
             "counts": [[getattr(side, stage) for stage in STAGES] for side in (old, new)],
         }  # fmt: skip
-        trial_lines.append(out, line)
+        append_json(out, line)
         lines.append(line)
         say(f"{kind} {number + 1} of {runs}: {found['verdict']} ({found['stage']} {found['ratio']:.5f})")
     return trial_lines.summarise([line for line in lines if line["number"] < runs], settings)

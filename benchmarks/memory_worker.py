@@ -6,11 +6,11 @@ Nothing is imported before the first reading but what this file needs, so the st
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from typing import Any
 
 from . import memory
+from .answer import serve
 
 
 def by_stage(request: dict[str, Any]) -> dict[str, Any]:
@@ -79,19 +79,5 @@ def arena(request: dict[str, Any]) -> dict[str, Any]:
     return {"arena": max(at + size for at, size in spans) - min(at for at, _ in spans) if spans else None}
 
 
-def main() -> None:
-    """Answer one request."""
-    request = json.loads(sys.argv[1])
-    answer = arena(request) if request["task"] == "arena" else by_stage(request)
-    print(json.dumps(answer))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except Exception as error:
-        from edge_runtime import EdgeBenchError  # not before the first reading
-
-        if not isinstance(error, EdgeBenchError):
-            raise
-        print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+    serve(lambda request: arena(request) if request["task"] == "arena" else by_stage(request))

@@ -7,13 +7,12 @@ All are in one process and take turns, each round in a new random order, so that
 from __future__ import annotations
 
 import gc
-import json
 import random
-import sys
 import time
 from typing import Any
 
 from . import memory
+from .answer import serve
 
 
 def sides(request: dict[str, Any]) -> list[Any]:
@@ -85,12 +84,4 @@ def _sound(request: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
-    try:
-        print(json.dumps(together(asked) if asked.get("only") is None else alone(asked)))
-    except Exception as error:
-        from edge_runtime import EdgeBenchError
-
-        if not isinstance(error, EdgeBenchError):
-            raise
-        print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+    serve(lambda request: together(request) if request.get("only") is None else alone(request))

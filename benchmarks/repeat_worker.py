@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from .answer import serve
 
 
 def naive(call: Callable[[], Any], *, warm: int = 5, calls: int = 50) -> list[float]:
@@ -42,9 +42,8 @@ def controlled(call: Callable[[], Any], *, budget_s: float) -> list[float]:
     return found
 
 
-def main() -> None:
-    """Answer one request."""
-    request = json.loads(sys.argv[1])
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the microseconds of calls, and what was called."""
     core = None
     if request["controlled"]:
         from .pinning import pin
@@ -63,15 +62,8 @@ def main() -> None:
     x = np.random.default_rng(0).standard_normal(session.input_shape)
     session.fill()[...] = (x if session.input_dtype.kind == "f" else 30 * x).astype(session.input_dtype)
     times = controlled(session.invoke, budget_s=request["budget_s"]) if request["controlled"] else naive(session.invoke)
-    print(json.dumps({"samples": times, "core": core, "version": session.version, "backend": session.backend}))
+    return {"samples": times, "core": core, "version": session.version, "backend": session.backend}
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Exception as error:
-        from edge_runtime import EdgeBenchError
-
-        if not isinstance(error, EdgeBenchError):
-            raise
-        print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+    serve(measure)

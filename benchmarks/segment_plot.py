@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.archive.one import Track
-from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.bundle import Bundle
 from edge_runtime.decisions import UNKNOWN, Segmentation
+from edge_runtime.files import write_aside
 from edge_runtime.segments import SILENCE
 
 # distinguishable without colour vision (Okabe & Ito); what is no class is gray

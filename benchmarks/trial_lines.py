@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,15 +40,6 @@ def missing(lines: Sequence[Mapping[str, Any]], runs: int) -> list[tuple[str, in
     """Return (kind, number) of the gates that are still to be run, both kinds in turn."""
     done = {(line["kind"], line["number"]) for line in lines}
     return [(kind, number) for number in range(runs) for kind in KINDS if (kind, number) not in done]
-
-
-def append(out: Path, line: Mapping[str, Any]) -> None:
-    """Add a gate to the file; it is on the disk when this returns."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def summarise(lines: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ what this file needs, so the stages mean what they say.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from . import memory
+from .answer import serve
 
 
 def first_call(request: dict[str, Any]) -> dict[str, Any]:
@@ -188,17 +187,5 @@ def at_rate(call: Callable[[], float], rate: float, budget_s: float) -> tuple[li
     return found, late
 
 
-def main() -> None:
-    """Answer one request."""
-    request = json.loads(sys.argv[1])
-    from edge_runtime import EdgeBenchError
-
-    try:
-        answer = {"first_call": first_call, "steady": steady}[request["task"]](request)
-    except EdgeBenchError as error:
-        answer = {"error": str(error), "kind": type(error).__name__}
-    json.dump(answer, sys.stdout)
-
-
 if __name__ == "__main__":
-    main()
+    serve(lambda request: {"first_call": first_call, "steady": steady}[request["task"]](request))

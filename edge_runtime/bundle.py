@@ -16,11 +16,8 @@ import hashlib
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +29,7 @@ from numpy.typing import NDArray
 from . import tflite
 from .config import FrontEndConfig
 from .errors import BundleError, ConfigError
+from .files import write_aside
 
 SCHEMA = "edge-bench/bundle/1"
 LARGEST_FILE = 1 << 28
@@ -133,35 +131,6 @@ class Bundle:
             return least + (max(0, frames - least) // step * step if step else 0)
         more = max(0, -((self.receptive_field - frames) // self.stride))
         return self.receptive_field + self.stride * more
-
-
-@contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; on success it is flushed to disk and renamed, else removed.
-
-    Raises
-    ------
-    BundleError
-        If the folder cannot be written to or the disk is full.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        aside = Path(name)
-        try:
-            yield aside
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            aside.chmod(0o666 & ~mask)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _npy(array: Array) -> bytes:

@@ -30,7 +30,8 @@ def quantise(x: Float32, scale: float, zero_point: int, dtype: Any) -> NDArray[A
     if not scale:
         return x
     limits = np.iinfo(dtype)
-    q = np.rint(x * np.float32(1 / scale))
+    q = x * np.float32(1 / scale)
+    np.rint(q, out=q)
     q += np.float32(zero_point)
     return np.clip(q, limits.min, limits.max, out=q).astype(dtype)
 

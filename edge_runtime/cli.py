@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
 import click
 
+from . import files
 from .errors import ConfigError, EdgeBenchError
 
 _backend = click.option(
@@ -31,25 +31,11 @@ def write_json(target: str, value: Any) -> None:
 
 
 def write_text(target: str, text: str) -> None:
-    """Write text to a file, aside and renamed, or to standard output for ``-``."""
+    """Write text to a file in one step, or to standard output for ``-``."""
     if target == "-":
         click.echo(text, nl=False)
-        return
-    # a device or a pipe, such as /dev/null, is written to; a rename would put a file in its place
-    special = os.path.exists(target) and not os.path.isfile(target)
-    aside = target if special else f"{target}.part"
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if not special:
-                os.fsync(file.fileno())
-        if not special:
-            os.replace(aside, target)
-    except OSError as error:
-        if not special and os.path.exists(aside):
-            os.unlink(aside)
-        raise EdgeBenchError(f"{target}: cannot be written: {error.strerror or error}") from None
+    else:
+        files.write_text(target, text, parents=False)
 
 
 @click.command()

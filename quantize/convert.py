@@ -20,6 +20,7 @@ import edge_runtime
 from edge_bench.train.models.swishnet import RECEPTIVE_FIELD, STRIDE
 from edge_runtime import ConfigError, FrontEndConfig, bundle, tflite
 from edge_runtime.classify import fitted, make_golden
+from edge_runtime.files import write_aside
 
 from .deploy import DENSE_BLOCK, Deployed, general, is_swishnet, swishnet
 from .forms import one_form, two_forms
@@ -229,7 +230,7 @@ def write_bundle(
         info["dense"] = {"block_frames": DENSE_BLOCK, "left_context": deployed.receptive_field - 1}
     if deployed.clip is not None:
         info["frames"] = deployed.clip
-    with bundle.write_aside(path) as aside:
+    with write_aside(path) as aside:
         draft = bundle.write(aside, flatbuffer, info)
         golden = tuple(
             make_golden(draft, waveform, clip_frames=tuple(info["clip_frames"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.bundle import write_aside
+from edge_runtime.files import write_aside
 
 SHOWN = 12  # the worst operators, which get a name
 

@@ -16,10 +16,11 @@ from edge_bench.train.clips import ClipSet, evaluation_clips
 from edge_bench.train.experiment import Prepared
 from edge_bench.train.fit import predict as predict_keras
 from edge_runtime import ConfigError, metrics
-from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.bundle import Bundle
 from edge_runtime.cases import Case
 from edge_runtime.classify import fitted, predict, quantise
 from edge_runtime.crosscheck import crosscheck, to_dict
+from edge_runtime.files import write_aside
 
 from . import convert
 from .data import Data, prepared

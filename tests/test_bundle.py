@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from helpers import CLASSES, assemble, noise, parts_of, with_info
 
-from edge_runtime import BundleError, ConfigError, FrontEnd, FrontEndConfig, bundle, tflite
+from edge_runtime import BundleError, ConfigError, EdgeBenchError, FrontEnd, FrontEndConfig, bundle, tflite
 from edge_runtime.classify import check_golden
 from edge_runtime.wav import write_wav
 
@@ -273,9 +273,9 @@ def test_an_interrupted_write_leaves_nothing(
 
 def test_a_folder_that_cannot_be_made(bundles: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(EdgeBenchError, match="cannot be written"):
         written(bundle.read(bundles["int8"]), tmp_path / "file" / "model.tflite")
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(EdgeBenchError, match="cannot be written"):
         (tmp_path / "folder.tflite").mkdir()
         written(bundle.read(bundles["int8"]), tmp_path / "folder.tflite")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder.tflite"]
@@ -307,7 +307,7 @@ def test_export_writes_whole_or_nothing(
     from edge_bench.quantize import convert
 
     monkeypatch.setattr(convert, "make_golden", no_space)
-    with pytest.raises(BundleError, match=r"model\.tflite: cannot be written: No space left"):
+    with pytest.raises(EdgeBenchError, match=r"model\.tflite: cannot be written: No space left"):
         convert.export(
             tmp_path / "model.tflite", slim, name="x", family="swishnet", precision="float32", front_end=front_end,
             classes=CLASSES, training={},
@@ -359,7 +359,7 @@ def test_a_file_that_cannot_be_read(int8: bytes, tmp_path: Path, monkeypatch: py
     path.write_bytes(int8)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", not_allowed)
-        with pytest.raises(BundleError, match=r"model\.tflite: cannot be read: Permission denied"):
+        with pytest.raises(EdgeBenchError, match=r"model\.tflite: cannot be read: Permission denied"):
             bundle.read(path)
     monkeypatch.setattr(bundle, "LARGEST_FILE", 1000)
     with pytest.raises(BundleError, match="a bundle has at most 1000"):

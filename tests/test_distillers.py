@@ -100,6 +100,7 @@ def train(folder: Path, root: Path, **values: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_trained_network_teaches(tmp_path: Path, corpus_root: Path, cache: Path) -> None:
     folder = train(tmp_path / "teacher", corpus_root)
     teacher = teachers.find(str(folder), ("noise", "speech", "music"))
@@ -123,6 +124,7 @@ def test_the_mean_of_teachers_is_of_their_log_probabilities() -> None:
     np.testing.assert_allclose(a[0, 1] - a[0, 0], 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_teachers_that_are_none(tmp_path: Path, corpus_root: Path, cache: Path) -> None:
     with pytest.raises(ConfigError, match="is neither yamnet nor the folder of a training"):
         teachers.find(str(tmp_path), CLASSES)
@@ -131,6 +133,7 @@ def test_teachers_that_are_none(tmp_path: Path, corpus_root: Path, cache: Path) 
         teachers.find(str(folder), ("speech", "song"))
 
 
+@pytest.mark.slow
 def test_mobilenet_learns_from_its_first_weights_on(tmp_path: Path, corpus_root: Path, cache: Path) -> None:
     front_end = FrontEndConfig(kind="log_mel", mel_bands=64)
     folder = train(tmp_path / "mobilenet", corpus_root, model="mobilenet", front_end=front_end)

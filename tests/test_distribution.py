@@ -60,6 +60,7 @@ def python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_devices_give_what_one_gives(tmp_path: Path) -> None:
     found = json.loads(python(STEPS).splitlines()[-1])
     assert found["moved"] > 2e-3, "the steps changed the weights"

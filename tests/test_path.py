@@ -68,6 +68,7 @@ def test_a_finished_training_is_not_repeated(work: Path) -> None:
     assert (work / "run" / "history.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_quantise_evaluate_card_run_classify(work: Path) -> None:
     done = edge_bench(work, "quantize", "run", "--max-drop", "100", "--out", "tiny.tflite", "--json", "q.json")
     assert done.returncode == 0, done.stderr
@@ -96,6 +97,7 @@ def test_quantise_evaluate_card_run_classify(work: Path) -> None:
     assert done.returncode == 0 and done.stdout.count("test0.wav") == 1
 
 
+@pytest.mark.slow
 def test_a_drop_above_the_limit_writes_nothing(work: Path) -> None:
     done = edge_bench(work, "quantize", "run", "--max-drop", "-100", "--out", "refused.tflite")
     assert done.returncode == 1 and "not written" in done.stdout

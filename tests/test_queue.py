@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from edge_bench.train import job_queue, job_results, job_runner, recipe
 from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime.files import append_json
 
 TINY = """
 model = "swishnet-slim"
@@ -243,12 +244,12 @@ def test_a_torn_last_line_is_dropped(tmp_path_factory: pytest.TempPathFactory, c
     file.unlink(missing_ok=True)
     rows = [{"schema": job_results.SCHEMA, "name": str(i)} for i in range(3)]
     for row in rows:
-        job_results.append(file, row)
+        append_json(file, row)
     text = file.read_bytes()
     file.write_bytes(text[:cut])
     kept = text[:cut].count(b"\n")
     assert job_results.read(file) == rows[:kept]
-    job_results.append(file, rows[2])
+    append_json(file, rows[2])
     assert job_results.read(file) == [*rows[:kept], rows[2]]
 
 
@@ -262,7 +263,7 @@ def test_a_foreign_results_file(tmp_path: Path, text: str) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EdgeBenchError, match="cannot be written"):
-        job_results.append(tmp_path / "file" / "r.jsonl", {})
+        append_json(tmp_path / "file" / "r.jsonl", {})
     with pytest.raises(EdgeBenchError, match="cannot be written"), job_runner.lock(tmp_path / "file"):
         pass
 

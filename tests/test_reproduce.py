@@ -13,6 +13,7 @@ from scipy import stats
 from edge_bench.benchmarks.cli import group
 from edge_bench.train import job_results, tables
 from edge_runtime import ConfigError
+from edge_runtime.files import append_json
 
 F1 = {"slim": 0.80, "slim-distilled": 0.83, "wide": 0.81, "wide-distilled": 0.86, "slim-distilled-mean": 0.84,
       "wide-distilled-mean": 0.86}  # fmt: skip
@@ -27,7 +28,7 @@ def write_results(path: Path, *, skip: tuple[str, ...] = ()) -> None:
         assert job.seed is not None
         value = F1[job.entry.name] + 0.01 * job.seed
         clip = {"macro_f1": value, "recall": {"noise": value - 0.1}}
-        job_results.append(
+        append_json(
             path,
             {
                 "schema": job_results.SCHEMA, "name": job.entry.name, "seed": job.seed, "digest": job.digest,

@@ -149,6 +149,7 @@ def test_a_finished_training_is_not_repeated(whole: Any, train: Any) -> None:
 # --- going on ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_an_interrupted_training_goes_on(whole: Any, resumed: dict[int, Any], epochs: int) -> None:
     fitted, _, said = resumed[epochs]
@@ -158,11 +159,13 @@ def test_an_interrupted_training_goes_on(whole: Any, resumed: dict[int, Any], ep
     assert {row["epoch"]: row["loss"] for row in fitted.history} == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_every_epoch_is_listed_once(resumed: dict[int, Any], epochs: int) -> None:
     assert [row["epoch"] for row in resumed[epochs][0].history] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_what_was_done_is_not_done_again(resumed: dict[int, Any]) -> None:
     said = [text.split("/")[0] for text in resumed[2][2] if text.startswith("epoch ")]
     assert said == ["epoch 3"]

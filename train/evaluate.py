@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig, metrics, probability
+from edge_runtime import ConfigError, FrontEndConfig, metrics, probability
 from edge_runtime.bundle import read, resolve
 from edge_runtime.classify import predict as predict_bundle
+from edge_runtime.files import append_json
 
 from . import corpus, features, reference, report, systems
 from .clips import ClipSet, evaluation_clips
@@ -218,12 +218,7 @@ def write_log(result: dict[str, Any], log: Path) -> None:
         "path": result["path"], "corpus": result["corpus"], "gain_db": result["gain_db"],
         "macro_f1": {k: round(v["macro_f1"], 4) for k, v in result["clips_by_length"].items()},
     }  # fmt: skip
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-    except OSError as error:
-        raise EdgeBenchError(f"{log}: cannot be written: {error.strerror or error}") from None
+    append_json(log, entry)
 
 
 def evaluate(

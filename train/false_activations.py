@@ -11,7 +11,6 @@ upper end is three by the length of the noise (the rule of three for a Poisson c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime import ConfigError, CorpusError, EdgeBenchError, Segmenter
-from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.bundle import Bundle
 from edge_runtime.decisions import Segmentation
+from edge_runtime.files import append_json, write_aside
 from edge_runtime.metrics import interval
 from edge_runtime.segments import SILENCE, Segment
 
@@ -173,12 +173,7 @@ def evaluate(
             "corpus": result["corpus"],
             "false_activations_per_hour": {str(r["unknown_below"]): round(r["per_hour"], 3) for r in result["rows"]},
         }  # fmt: skip
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise EdgeBenchError(f"{log}: cannot be written: {error.strerror or error}") from None
+        append_json(log, entry)
     return result
 
 

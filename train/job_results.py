@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime import ConfigError
 
 from .job_queue import Job, Queue
 
@@ -43,27 +41,6 @@ def read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} line {number}: is no result of edge-bench queue ({error})") from None
     return found
-
-
-def append(path: Path, result: Mapping[str, Any]) -> None:
-    """Add one line and see it on the disk; what a power cut left of an unfinished line goes.
-
-    Raises
-    ------
-    EdgeBenchError
-        If it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # two queues may share the file
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(json.dumps(result).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EdgeBenchError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def of_jobs(queue: Queue, results: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Mapping[str, Any]]:

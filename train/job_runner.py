@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime.files import append_json, write_text
 
 from . import job_results
 from . import recipe as recipes
@@ -140,11 +141,11 @@ def run(
                 _call(command, place, environment, descriptor, say)
                 result = _result(job, folder, time.monotonic() - began)
             except JobFailed as error:
-                recipes.write_aside(place / "error.txt", f"{error}\n")
+                write_text(place / "error.txt", f"{error}\n")
                 say(f"{job.label} failed: {error}")
                 failed += 1
                 continue
-            job_results.append(results, result)
+            append_json(results, result)
             value = job_results.value_at(result, queue.head.metric)
             say(f"{job.label} done" + ("" if value is None else f": {queue.head.metric} {value:.4f}"))
     return failed

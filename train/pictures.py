@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import write_aside
+from edge_runtime.files import write_aside
 from edge_runtime.probability import normalised, roc_curve
 
 from .clips import ClipSet

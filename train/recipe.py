@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime import ConfigError
+from edge_runtime.files import write_text
 
 from .experiment import Experiment, build, settle
 
@@ -72,24 +72,4 @@ def write(values: Mapping[str, Any], path: Path, *, comment: str = "") -> None:
     import tomli_w
 
     above = "".join(f"# {line}\n" for line in comment.splitlines())
-    write_aside(path, above + tomli_w.dumps(values))
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a text file that is either whole or not there.
-
-    Raises
-    ------
-    EdgeBenchError
-        If it cannot be written.
-    """
-    aside = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise EdgeBenchError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_text(path, above + tomli_w.dumps(values))

@@ -40,8 +40,9 @@ def reproduce(
       edge-bench reproduce ablation --corpus ~/corpus
       edge-bench reproduce distillation --render
     """
+    from edge_runtime.files import write_text
+
     from . import job_queue, job_results, job_runner, tables
-    from .recipe import write_aside
 
     head, queue = tables.load(name)
     root = need_corpus(corpus)
@@ -94,8 +95,8 @@ def reproduce(
     }
     text = tables.markdown(table)
     out.mkdir(parents=True, exist_ok=True)
-    write_aside(out / f"{stem}.json", json.dumps(table, indent=1) + "\n")
-    write_aside(out / f"{stem}.md", text)
+    write_text(out / f"{stem}.json", json.dumps(table, indent=1) + "\n")
+    write_text(out / f"{stem}.md", text)
     picture = out / f"{stem}.png"
     if head.kind == "systems":
         system_table.draw(table["rows"], picture)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.files import write_text
+
 from . import recipe as recipes
 from .search_space import Search, describe
 
@@ -71,7 +73,7 @@ def _revision(place: Path) -> str | None:
 def write(search: Search, folder: Path, source: str) -> dict[str, Any]:
     """Write ``search.json`` and, when a trial has a score, ``best.toml``; return the former."""
     result = collect(search, folder, source)
-    recipes.write_aside(folder / "search.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "search.json", json.dumps(result, indent=1) + "\n")
     first = result["trials"][0]
     if first["best"] is not None:
         comment = (

@@ -29,6 +29,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime.files import write_text
 from edge_runtime.quiet import quiet_stderr
 
 from . import recipe as recipes
@@ -65,7 +66,7 @@ class Reporter(tune.Callback):  # type: ignore[misc]
         """Mark a trial that was ended before its time."""
         place = trial_folder(Path(trial.path).parents[1], trial.config["trial"])  # FOLDER/ray/TRIAL
         if not (place / "metrics.json").is_file():
-            recipes.write_aside(place / "stopped", "ended early: behind the other trials\n")
+            write_text(place / "stopped", "ended early: behind the other trials\n")
 
 
 def trial(config: dict[str, Any], *, plan: Plan) -> None:
@@ -102,10 +103,10 @@ def trial(config: dict[str, Any], *, plan: Plan) -> None:
         if not reported:  # a model without epochs, or one that was finished before
             tune.report({"score": _metric(metrics["best"], table.metric), "epoch": 1})
     except EdgeBenchError as error:
-        recipes.write_aside(place / "error.txt", f"{error}\n")
+        write_text(place / "error.txt", f"{error}\n")
         raise
     except Exception as error:
-        recipes.write_aside(place / "error.txt", f"{type(error).__name__}: {error}\n")
+        write_text(place / "error.txt", f"{type(error).__name__}: {error}\n")
         raise
 
 

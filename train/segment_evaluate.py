@@ -11,6 +11,7 @@ from typing import Any
 from edge_runtime import ConfigError
 from edge_runtime.bundle import Bundle, read
 from edge_runtime.decisions import Segmentation
+from edge_runtime.files import append_json
 from edge_runtime.segments import SILENCE
 
 from . import posteriors
@@ -189,16 +190,15 @@ def evaluate(
 
 
 def _append(log: Path, streams: StreamSet, rows: Sequence[Mapping[str, Any]]) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with log.open("a") as file:
-        for model in dict.fromkeys(row["model"] for row in rows):
-            accuracy = {
-                f"{r['window']}, {r['smoothing']}": round(r["frame_accuracy"], 4) for r in rows if r["model"] == model
-            }
-            entry = {"time": now, "model": model, "corpus": streams.corpus, "streams": len(streams.files),
-                     "seed": streams.seed, "frame_accuracy": accuracy}  # fmt: skip
-            file.write(json.dumps(entry) + "\n")
+    for model in dict.fromkeys(row["model"] for row in rows):
+        accuracy = {
+            f"{r['window']}, {r['smoothing']}": round(r["frame_accuracy"], 4) for r in rows if r["model"] == model
+        }
+        append_json(
+            log, {"time": now, "model": model, "corpus": streams.corpus, "streams": len(streams.files),
+                  "seed": streams.seed, "frame_accuracy": accuracy},
+        )  # fmt: skip
 
 
 def cells(result: Mapping[str, Any], kind: str) -> tuple[list[str], list[list[str]]]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime import audio
-from edge_runtime.bundle import Bundle, write_aside
+from edge_runtime.bundle import Bundle
 from edge_runtime.decisions import Segmentation
+from edge_runtime.files import write_aside
 from edge_runtime.segments import SILENCE, segments
 from edge_runtime.smoothing import smooth
 

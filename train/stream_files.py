@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import CorpusError, EdgeBenchError
-from edge_runtime.bundle import write_aside
+from edge_runtime.files import write_aside
 from edge_runtime.wav import write_wav
 
 from . import streams

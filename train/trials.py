@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime import ConfigError, CorpusError, EdgeBenchError
+from edge_runtime.files import append_json
 from edge_runtime.metrics import evaluate
 
 from . import corpus, systems
@@ -191,7 +192,7 @@ def run(
                 continue
             result = trial(experiment, pools[name], seed, config)
             done[name, seed] = result
-            _append(folder / "trials.jsonl", {"recipe": name, **result})
+            append_json(folder / "trials.jsonl", {"recipe": name, **result})
             say(f"trial {seed + 1}/{config.trials}  {name}  accuracy {result['accuracy']:.3f}  F1 {result['f1']:.3f}")
     values = {name: [done[name, seed] for seed in range(config.trials)] for name in experiments}
     return {
@@ -235,14 +236,6 @@ def _read(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
             except (ValueError, KeyError, AttributeError):
                 continue
     return done
-
-
-def _append(file: Path, value: Mapping[str, Any]) -> None:
-    try:
-        with file.open("a") as out:
-            out.write("\n" * (file.stat().st_size > 0) + json.dumps(value))
-    except OSError as error:
-        raise EdgeBenchError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import audio
-from ..bundle import write_aside
 from ..errors import ConfigError
+from ..files import write_aside
 from ..segmenter import Float32, Frames, Segmenter
 from ..segments import SILENCE, Segment
 from ..smoothing import smooth

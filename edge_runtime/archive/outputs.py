@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import exporters
-from ..bundle import write_aside
 from ..errors import ConfigError
+from ..files import write_aside
 from ..segments import Segment
 from .inputs import Source
 from .run import Outcome

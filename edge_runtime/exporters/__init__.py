@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundle import write_aside
 from ..errors import ConfigError
+from ..files import write_aside
 from ..segments import Segment
 from . import audacity, comma, json_lines, lab, rttm, textgrid, webvtt
 

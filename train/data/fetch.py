@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import CorpusError, EdgeBenchError
+from edge_runtime.files import write_text
 
 from . import annotated, layouts
 from .download import DownloadError, Progress, Resuming
@@ -156,16 +157,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside, to the disk, and rename it."""
-    aside = path.with_name(path.name + ".new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _install(dataset: Dataset, archive: Archive, file: Path, target: Path, progress: Progress | None) -> None:
