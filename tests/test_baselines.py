@@ -127,6 +127,7 @@ def test_labels_that_make_no_sense(name: str) -> None:
             SMALL[name]().fit(x, labels)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_answers() -> None:
     x, y = toy(600)
     other = 3 * np.random.default_rng(5).standard_normal((200, 60)).astype(np.float32) * np.logspace(-2, 2, 60)

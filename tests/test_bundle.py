@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from helpers import CLASSES, assemble, noise, parts_of, with_info
 
-from edge_runtime import BundleError, ConfigError, EdgeBenchError, FrontEnd, FrontEndConfig, bundle, tflite
+from edge_runtime import BundleError, ConfigError, EdgeBenchError, FrontEnd, FrontEndConfig, bundle, files, tflite
 from edge_runtime.classify import check_golden
 from edge_runtime.wav import write_wav
 
@@ -236,7 +236,7 @@ def not_allowed(*_: Any, **__: Any) -> Any:
         (zipfile.ZipFile, "close", no_space, "No space left"),
         (os, "fsync", no_space, "No space left"),
         (Path, "replace", not_allowed, "Permission denied"),
-        (bundle.tempfile, "mkstemp", not_allowed, "Permission denied"),
+        (files.tempfile, "mkstemp", not_allowed, "Permission denied"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # ZipFile.__del__ closes once more
@@ -251,7 +251,7 @@ def test_a_failed_write_leaves_nothing(
             path.write_bytes(older)
         with monkeypatch.context() as patch:
             patch.setattr(owner, attribute, failure)
-            with pytest.raises(BundleError, match=message) as caught:
+            with pytest.raises(EdgeBenchError, match=message) as caught:
                 written(original, path)
         assert "model.tflite" in str(caught.value) and "\n" not in str(caught.value)
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if older else [])

@@ -305,6 +305,7 @@ def test_rate_and_length() -> None:
         experiment.build(FitConfig, with_rate(recipe, rate=-1.0).fit, "test")
 
 
+@pytest.mark.slow
 def test_the_command(tuned: Any, bundles: dict[str, Path], tmp_path: Path, cache: Path) -> None:
     from click.testing import CliRunner
 

@@ -52,6 +52,7 @@ def edge_bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 def test_a_training_leaves_what_is_needed(work: Path) -> None:
     names = {p.name for p in (work / "run").iterdir()}
     assert {"model.keras", "history.json", "curves.png", "metrics.json", "experiment.json"} <= names
@@ -61,6 +62,7 @@ def test_a_training_leaves_what_is_needed(work: Path) -> None:
     assert set(metrics["validation"]) == {f"{s}s{a}" for s in ("2", "1", "0.5") for a in ("", " augmented")}
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(work: Path) -> None:
     before = (work / "run" / "history.json").read_text()
     done = edge_bench(work, "train", "tiny.toml", "--out", "run")
@@ -104,6 +106,7 @@ def test_a_drop_above_the_limit_writes_nothing(work: Path) -> None:
     assert not (work / "refused.tflite").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_training(work: Path) -> None:
     done = edge_bench(work, "quantize", "corpus")
     assert done.returncode == 2 and "holds no finished training" in done.stderr

@@ -371,6 +371,7 @@ def test_fitted_clips_end_alike(have: int, want: int) -> None:
 # --- fake quantisation ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fake_quantisation_says_what_int8_says(slim: Any, calibration: convert.Calibration) -> None:
     recipe = recipe_of("int8")
     for aim in ("balanced", "latency"):

@@ -134,6 +134,7 @@ def test_the_history_is_on_disk(whole: Any) -> None:
     assert not list(folder.glob("*part*")), "nothing half-written"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(whole: Any, train: Any, tmp_path: Path) -> None:
     again = train(tmp_path / "again")
     assert distance(again.model, whole[0].model) == 0
@@ -198,6 +199,7 @@ def test_another_teacher_is_refused(whole: Any, data: Any) -> None:
         fit(new_model(), pool, validation, config, CLASSES, HOW, folder, teacher=teacher, say=silent)
 
 
+@pytest.mark.slow
 def test_whoever_watches_may_end_it(train: Any, data: Any, tmp_path: Path) -> None:
     pool, validation, config = data
     how = replace(HOW, steps=2, batch=4, clip_s=(0.5,))
