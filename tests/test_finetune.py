@@ -198,6 +198,7 @@ def test_frozen_layers(bundles: dict[str, Path]) -> None:
 # --- training ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_and_keeps_what_it_should(tuned: Any, bundles: dict[str, Path], front_end: FrontEndConfig) -> None:
     folder, said = tuned
     history = json.loads((folder / "history.json").read_text())
@@ -214,6 +215,7 @@ def test_it_learns_and_keeps_what_it_should(tuned: Any, bundles: dict[str, Path]
     assert models.trainable_parameters(models.load(folder / "model.keras")) == 5483, "nothing stays frozen in the file"
 
 
+@pytest.mark.slow
 def test_saved_reloaded_and_converted_it_says_the_same(tuned: Any, tmp_path: Path) -> None:
     from edge_bench.quantize import convert
 
@@ -231,6 +233,7 @@ def test_saved_reloaded_and_converted_it_says_the_same(tuned: Any, tmp_path: Pat
     np.testing.assert_allclose(predict_bundle(built, x), np.asarray(start.model(x)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_goes_on_only_from_the_same_weights(bundles: dict[str, Path], train: Any, tuned: Any) -> None:
     folder, said = tuned
     assert "continuing after epoch 1" in said
@@ -254,6 +257,7 @@ def test_freezing_without_a_start(train: Any, tmp_path: Path) -> None:
 # --- what a user gives ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_start_that_is_none(tmp_path: Path, int8: bytes, tuned: Any) -> None:
     with pytest.raises(EdgeBenchError, match="no such file or shipped bundle"):
         open_start(str(tmp_path / "nothing.tflite"))

@@ -39,7 +39,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "separable-plain": ({"bands": 32, "frames": 64}, (32, 64, 3)),
 }
 # these take longest to trace; near relations of two are in the fast run, and test_teacher.py saves and loads the third
-SLOW = ("mobilenet", "allconv", "allconv-mel", "genre", "musicnoise", "poolnet-conv")
+SLOW = ("mobilenet", "allconv", "allconv-mel", "genre", "musicnoise", "poolnet-conv", "separable-plain")
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 
