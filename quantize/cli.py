@@ -26,6 +26,8 @@ WORST = 8  # operators that are named
 @click.option("--forms", is_flag=True, help="Measure what each form costs, the plain export included.")
 @click.option("--interpreters/--no-interpreters", default=True, show_default=True,
               help="Run it on every interpreter that is installed.")  # fmt: skip
+@click.option("--extra", multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Calibrate on its recordings, too; a training's own by default.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle; in the training's folder by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
@@ -33,8 +35,8 @@ WORST = 8  # operators that are named
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
 def quantize(
     source: str, corpus: Path | None, recipe: str, ranges: str | None, optimise: str, max_drop: float, qat: bool,
-    epochs: int, forms: bool, interpreters: bool, out: Path | None, cache: Path | None, plot: Path | None,
-    json_file: str | None,
+    epochs: int, forms: bool, interpreters: bool, extra: tuple[Path, ...], out: Path | None, cache: Path | None,
+    plot: Path | None, json_file: str | None,
 ) -> None:  # fmt: skip
     """Turn SOURCE, a training's folder or a float32 bundle, into a verified bundle.
 
@@ -44,7 +46,7 @@ def quantize(
     \b
     Example:
       edge-bench quantize runs/swishnet-slim --corpus ~/corpus --out swishnet-slim-int8.tflite
-      edge-bench quantize swishnet-slim-float32 --ranges min-max --out mine.tflite
+      edge-bench quantize swishnet-slim-float32 --ranges min-max --extra midi-wav --out mine.tflite
       edge-bench quantize runs/swishnet-slim --qat --epochs 5 --forms --plot proof.png --json proof.json
     """
     import sys
@@ -60,7 +62,7 @@ def quantize(
 
     request = Request(recipe, ranges, optimise, max_drop, epochs if qat else 0, interpreters, forms)
     result = prove(
-        source, need_corpus(corpus), request=request, out=out, cache=cache, progress=Bar(),
+        source, need_corpus(corpus), request=request, extra=extra, out=out, cache=cache, progress=Bar(),
         say=lambda text: click.echo(text, err=True),
     )  # fmt: skip
     if json_file != "-":

@@ -71,6 +71,7 @@ def quantize(
     corpus_root: Path,
     *,
     request: Request = Request(),
+    extra: Sequence[Path] = (),
     out: Path | None = None,
     cache: Path | None = None,
     clip_s: tuple[float, ...] = CLIP_S,
@@ -83,6 +84,8 @@ def quantize(
     ----------
     path : str or Path
         Of a finished training's folder, or of a float32 bundle (`edge_bench.quantize.source`).
+    extra : sequence of Path
+        Folders of recordings beside the corpus; those of the training by default.
     out : Path, optional
         The bundle; in the training's folder by default.
 
@@ -101,7 +104,7 @@ def quantize(
         raise ConfigError(f"quantisation-aware training is for static-int8, not for {recipe.name}")
     if out is None and not Path(path).is_dir():
         raise ConfigError(f"{path} is no folder of a training: say with --out where the new bundle goes")
-    source = open_source(path)
+    source = open_source(path, extra=extra)
     model, experiment = source.model, source.experiment
     folder = source.folder or Path(str(out)).parent
     deployed = convert.deploy(model, optimise=request.optimise)

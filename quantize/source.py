@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,14 @@ class Source:
     folder: Path | None
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
     """Return a training by its folder, or a SwishNet by its float32 bundle (a path or a shipped name).
 
-    A bundle does not know where the recordings beside the corpus lie: it is calibrated without them.
+    Parameters
+    ----------
+    extra : sequence of Path
+        Where the recordings beside the corpus lie: a bundle does not know it and is calibrated without them else, a
+        folder's are taken in place of those that it was trained on.
 
     Raises
     ------
@@ -58,8 +63,9 @@ def open_source(path: str | Path) -> Source:
             "corpus": description["corpus"]["revision"],
             "keras": description["keras"],
         }
-        extra = tuple(Path(name) for name in description["corpus"]["extra"])
-        return Source(models.load(folder / "model.keras"), experiment, training, extra, folder)
+        trained_on = tuple(Path(name) for name in description["corpus"]["extra"])
+        beside = tuple(extra) or trained_on
+        return Source(models.load(folder / "model.keras"), experiment, training, beside, folder)
     if folder.suffix != ".tflite" and not str(path).endswith("-float32"):
         raise ConfigError(f"{path}: no such folder; give that of a finished training, or a float32 bundle")
     bundle = read(resolve(str(path)))
@@ -70,4 +76,4 @@ def open_source(path: str | Path) -> Source:
         raise ConfigError(f"{path}: does not say how it was trained; give the training's folder")
     values = {**training["experiment"], "front_end": bundle.front_end.to_dict()}
     experiment = experiments.build(Experiment, values, str(path))
-    return Source(recover.swishnet(bundle), experiment, training, (), None)
+    return Source(recover.swishnet(bundle), experiment, training, tuple(extra), None)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from helpers import CLASSES, table_corpus
 
+from edge_runtime import CorpusError
+
 pytest.importorskip("tensorflow")
 
 RECIPE = """
@@ -140,3 +142,6 @@ def test_midi_is_rearranged(tmp_path: Path) -> None:
     (tmp_path / "midi" / "broken.mid").write_bytes(b"no MIDI")
     assert midi.render_folder(tmp_path, tmp_path / "out", variants=1, seconds=2) == 1
     assert (tmp_path / "out" / "music" / "a-0.wav").stat().st_size > 8000
+    with pytest.raises(CorpusError, match="exists already"):
+        midi.render_folder(tmp_path, tmp_path / "out", variants=1, seconds=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["midi", "out"], "nothing half-rendered is left"

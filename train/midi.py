@@ -176,14 +176,20 @@ def render_folder(
 ) -> int:  # fmt: skip
     """Render all MIDI files of a corpus into ``out/music`` with a ``SOURCES.csv``; return how many came out.
 
+    The folder appears when all is rendered: a training would take half of it without a word.
+
     Raises
     ------
     CorpusError
-        If FluidSynth, the soundfont or the MIDI files are missing.
+        If FluidSynth, the soundfont or the MIDI files are missing, or `out` holds something already.
     """
     font = soundfont()
     items = list(list_files(root, variants=variants))
-    (out / "music").mkdir(parents=True, exist_ok=True)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CorpusError(f"{out}: exists already; move it away, or name another folder with --out")
+    aside = out.with_name(f"{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "music").mkdir(parents=True)
     rows = []
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         rendered = workers.map(lambda item: render(item, font, seconds=seconds, seed=seed), items)
@@ -193,11 +199,12 @@ def render_folder(
             if samples is None:
                 continue
             name = f"music/{item.path.stem}-{item.variant}.wav"
-            write_wav(out / name, samples, 16000)
+            write_wav(aside / name, samples, 16000)
             rows.append([name, "music", "train", f"midi/{item.group}", f"{len(samples) / 16000:.2f}", item.licence,
                          f"midi:{item.source}"])  # fmt: skip
-    with (out / "SOURCES.csv").open("w", newline="", encoding="utf-8") as file:
+    with (aside / "SOURCES.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "class", "split", "group", "seconds", "licence", "source_repo"])
         writer.writerows(rows)
+    aside.replace(out)
     return len(rows)
