@@ -28,7 +28,10 @@ def need_corpus(corpus: Path | None) -> Path:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages."""
+    """Import TensorFlow without its start-up messages, and let the process keep the memory that it frees."""
+    from .heap import keep_freed_memory
+
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow  # noqa: F401
