@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_bench.train import corpus, features
+from edge_bench.train import features
 from edge_bench.train.clips import evaluation_clips
-from edge_bench.train.experiment import Experiment
+from edge_bench.train.experiment import Experiment, load_corpus
 from edge_bench.train.features import Pool
 
 from .convert import Calibration, sample_clips
@@ -45,7 +45,7 @@ def prepared(
 ) -> Data:
     """Read the corpus that a network was trained on, or find its features in the cache."""
     experiment = source.experiment
-    data = corpus.load(corpus_root, classes=experiment.classes, extra=source.extra).thinned(experiment.train_share)
+    data = load_corpus(experiment, corpus_root, extra=source.extra)
     plain = experiment.front_end.normalised((), ())
     pool = features.features(
         data, "train", plain, copies=1, augmentation=experiment.augmentation, seed=experiment.pool_seed, cache=cache,

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from edge_bench.train import experiment as experiments
-from edge_bench.train import models, recover
+from edge_bench.train import models, recover, systems
 from edge_bench.train.experiment import Experiment
 from edge_runtime import ConfigError
 from edge_runtime.bundle import read, resolve
@@ -56,6 +56,8 @@ def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
     """
     folder = Path(path)
     if folder.is_dir():
+        if system := systems.find(path):
+            raise ConfigError(f"{path}: {system.name} looks at examples of its own, not clips; it has no int8 form yet")
         experiment, description = experiments.read_folder(folder)
         training = {
             "experiment": {k: v for k, v in description["experiment"].items() if k != "front_end"},

@@ -449,3 +449,21 @@ def test_a_paired_interval_is_narrower_than_one_alone() -> None:
     low, high = paired_interval(clip_set, before, after, 3)
     assert 0 < low < 2 < high < 4 and high - low < 3
     assert paired_interval(clip_set, before, before, 3) == (0, 0)
+
+
+def test_a_bundle_takes_recordings_from_beside_the_corpus(tmp_path: Path) -> None:
+    from edge_bench.quantize.source import open_source
+
+    assert open_source("swishnet-slim-float32", extra=[tmp_path]).extra == (tmp_path,)
+    assert open_source("swishnet-slim-float32").extra == ()
+
+
+def test_tflite_runtime_is_evaluated_beside_tensorflow() -> None:
+    """It does not work in this process, which has loaded TensorFlow."""
+    pytest.importorskip("tflite_runtime")
+    from edge_bench.train.evaluate import open_model
+
+    clips = np.random.default_rng(0).standard_normal((4, 98, 20)).astype(np.float32)
+    answers = [open_model("swishnet-slim-int8", backend)[3](clips) for backend in ("tflite-runtime", "litert")]
+    assert answers[0].shape == (4, 3)
+    np.testing.assert_allclose(answers[0], answers[1], atol=0.1)

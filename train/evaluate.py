@@ -43,7 +43,10 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
         return experiment.front_end, experiment.classes, experiment.model, lambda x: predict(model, x)
 
     built = read(resolve(path))
-    return built.front_end, built.classes, built.name, lambda x: predict_bundle(built, x, backend=backend)
+    apart = backend == "tflite-runtime"  # it does not work in a process that has loaded TensorFlow, as this one has
+    return built.front_end, built.classes, built.name, lambda x: predict_bundle(
+        built, x, backend=backend, sandbox=apart
+    )
 
 
 def markdown_table(evaluations: Sequence[dict[str, Any]]) -> str:
