@@ -243,6 +243,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     chosen = [row for row in rows if len(row["classes"]) == 3]
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
     names = ("network, us for one clip of 2 s", "file, KB")
+    labels: list[list[Any]] = [[], []]
     for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         for row in chosen:
             x = (row["us"]["p50"], row["bytes"] / 1000)[number]
@@ -251,9 +252,24 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             ours = "swishnet" in row["name"]
             colour = "tab:blue" if ours else "tab:gray"
             axis.errorbar(x, y, [[max(0, y - low)], [max(0, high - y)]], fmt="o", color=colour, linewidth=0.8)
-            axis.annotate(row["label"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            label = axis.annotate(row["label"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            labels[number].append(label)
         axis.set(xscale="log", xlabel=name)
+        axis.margins(x=0.2)  # for the labels at the right
         axis.grid(linewidth=0.3)
     axes[0].set_ylabel("class-average F1 on 2 s clips, %")
+    figure.draw_without_rendering()  # places everything
+    for found in labels:
+        _move_apart(found)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _move_apart(labels: Sequence[Any]) -> None:
+    """Move labels down until none is over another, the highest first."""
+    placed: list[Any] = []
+    for label in sorted(labels, key=lambda label: -label.xy[1]):
+        while any(label.get_window_extent().overlaps(box) for box in placed):
+            x, y = label.xyann
+            label.xyann = (x, y - 2)
+        placed.append(label.get_window_extent())
