@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc's malloc to keep what is freed; return whether it was told (musl and macOS have no such call).
 
     A step's activations are blocks of tens of megabytes. By default each one is mapped and returned anew, and the
-    kernel clears its pages again: of MobileNet's training on one core that was half of the time.
+    kernel clears its pages again (`tests/test_heap.py` counts the page faults).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
