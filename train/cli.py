@@ -28,10 +28,15 @@ def need_corpus(corpus: Path | None) -> Path:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages, and let the process keep the memory that it frees."""
+    """Import TensorFlow without its start-up messages, and let the process keep the memory that it frees.
+
+    Does nothing when `KERAS_BACKEND` names another framework: training needs none but that one.
+    """
     from .heap import keep_freed_memory
 
     keep_freed_memory()
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import tensorflow  # noqa: F401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,19 @@ class Answers:
         place = np.argsort(columns)
         found = {s: (replace(c, labels=place[c.labels]), p[:, columns]) for s, (c, p) in self.clips.items()}
         return replace(self, classes=tuple(classes), clips=found)
+
+
+def together(found: Sequence[Answers]) -> Answers:
+    """Return the answers of several seeds' networks as those of one that was asked about every clip so many times.
+
+    A bootstrap over recordings then draws a recording with all of its clips, for all seeds.
+    """
+    clips = {}
+    for seconds in found[0].clips:
+        sets = [one.ordered(found[0].classes).clips[seconds] for one in found]
+        joined = {f.name: np.concatenate([getattr(c, f.name) for c, _ in sets]) for f in fields(ClipSet)}
+        clips[seconds] = (ClipSet(**joined), np.concatenate([p for _, p in sets]))
+    return replace(found[0], clips=clips)
 
 
 def answers(

@@ -365,8 +365,25 @@ def write_description(
         },
         "start": origin,
         "keras": keras.__version__,
+        "framework": framework(),
     }
     (folder / "experiment.json").write_text(json.dumps(description, indent=1))
+
+
+def framework() -> str:
+    """Return the framework that Keras runs on here, with its version, and its GPU if it has one."""
+    import importlib
+
+    import keras
+
+    name = keras.backend.backend()
+    module: Any = importlib.import_module(name)
+    gpu = ""
+    if name == "jax" and module.default_backend() == "gpu":
+        gpu = f" on {module.devices()[0].device_kind}"
+    elif name == "tensorflow" and (found := module.config.list_physical_devices("GPU")):
+        gpu = f" on {module.config.experimental.get_device_details(found[0]).get('device_name', 'a GPU')}"
+    return f"{name} {module.__version__}{gpu}"
 
 
 def read_folder(folder: Path) -> tuple[Experiment, dict[str, Any]]:

@@ -7,6 +7,7 @@ nothing half-written. Copy 0 of a recording is clean; copies 1 ... K are augment
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,8 +151,27 @@ def stored(
     """
     folder = (cache or default_cache()) / _name(kind, parts)
     if not folder.is_dir():
-        _write_pool(folder, pieces(), dtype, width)
+        with _held(folder):
+            if not folder.is_dir():  # another process wrote it while this one waited
+                _write_pool(folder, pieces(), dtype, width)
     return _read_pool(folder, recordings)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a cache entry that is not there yet, so that trainings that start together compute it once."""
+    file = folder.with_name(folder.name + ".lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise EdgeBenchError(f"{folder.parent}: the cache cannot be written: {error.strerror or error}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # whoever waits holds the old file and finds the entry, or writes it, too
+        os.close(descriptor)
 
 
 def waveforms(

@@ -6,6 +6,7 @@ that are validated and kept are an exponential moving average of those that Adam
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,11 +146,31 @@ def score(model: keras.Model, sets: dict[str, ClipSet], classes: Sequence[str]) 
 
 def predict(model: keras.Model, x: NDArray[np.float32], batch: int = 256) -> NDArray[np.float32]:
     """Return the model's outputs, a batch at a time, without a progress bar."""
-    return np.concatenate([np.asarray(model(x[i : i + batch])) for i in range(0, len(x), batch)])
+    call: Any = model
+    if keras.backend.backend() == "jax":  # which compiles each operator by itself unless it gets the whole
+        jit: Any = importlib.import_module("jax").jit
+        weights = [v.value for v in model.trainable_variables]
+        rest = [v.value for v in model.non_trainable_variables]
+        network = jit(lambda w, r, x: model.stateless_call(w, r, x, training=False)[0])
+        call = partial(network, weights, rest)
+    return np.concatenate([np.asarray(call(x[i : i + batch])) for i in range(0, len(x), batch)])
+
+
+class Cosines(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """The learning rate of each step, see `rate_at`; in the compiled step, so every backend of Keras follows it."""
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__()
+        steps = config.epochs * config.steps
+        self._rates = np.array([rate_at(config, step / config.steps) for step in range(steps)], np.float32)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of a step, counted from 0."""
+        return keras.ops.take(self._rates, keras.ops.minimum(keras.ops.cast(step, "int32"), len(self._rates) - 1))
 
 
 class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Learning rate, validation on the averaged weights, the best so far, early stop and resume."""
+    """Validation on the averaged weights, the best so far, early stop and resume."""
 
     def __init__(
         self, config: FitConfig, scored: Scored, batches: Batches, folder: Path, say: Callable[[str], None],
@@ -167,10 +189,6 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._batches.epoch = epoch
         self._began = time.monotonic()
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        at = self._batches.epoch + batch / self._config.steps
-        self.model.optimizer.learning_rate = rate_at(self._config, at)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         averaged = self.model.optimizer._model_variables_moving_average
@@ -251,8 +269,10 @@ def _restore(folder: Path, model: keras.Model) -> list[dict[str, float]]:
         with np.load(file, allow_pickle=False) as saved:
             history: list[dict[str, float]] = json.loads(str(saved["history"]))
             values = [saved[f"v{i}"] for i in range(len(variables))]
+        if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
+            raise ValueError("arrays of another version of edge-bench")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise EdgeBenchError(f"{file}: is damaged ({error}); delete {folder} and train again") from None
+        raise EdgeBenchError(f"{file}: cannot be continued ({error}); delete {folder} and train again") from None
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return history
@@ -377,8 +397,8 @@ def fit_batches(
     averaged = {"use_ema": True, "ema_momentum": how.ema}
     common = {"clipnorm": how.clip_norm, "weight_decay": how.weight_decay or None, **averaged}
     optimizers = {
-        "adam": lambda: keras.optimizers.Adam(how.learning_rate, **common),
-        "sgd": lambda: keras.optimizers.SGD(how.learning_rate, momentum=0.9, **common),
+        "adam": lambda: keras.optimizers.Adam(Cosines(how), **common),
+        "sgd": lambda: keras.optimizers.SGD(Cosines(how), momentum=0.9, **common),
     }
     trainee.compile(
         clip_after_sum(optimizers[how.optimizer]()),

@@ -55,7 +55,7 @@ class QueueFile:
     order : {'job', 'seed'}
         Every seed of a job before the next job, or every job with the first seed before the second seed.
     extra : tuple of str
-        Folders added to the corpus.
+        Folders added to the corpus, for jobs that name none.
     metric : str
         The key in a result that the table shows.
     job : tuple of dict
@@ -86,6 +86,7 @@ class JobEntry:
     recipe: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    extra: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     result: str = ""
 
@@ -176,7 +177,7 @@ def _entry(values: Any, head: QueueFile, path: Path) -> JobEntry:
         raise ConfigError(f"{path} [[job]]: name is {name!r}; letters, digits, '-', '_', '.' only")
     where = f"{path} [[job]] {name}"
     seeds = [] if "command" in values else list(head.seeds)
-    entry = build(JobEntry, {"seeds": seeds, **values}, where)
+    entry = build(JobEntry, {"seeds": seeds, "extra": list(head.extra), **values}, where)
     if bool(entry.recipe) == bool(entry.command):
         raise ConfigError(f"{where}: needs either a recipe or a command")
     if entry.command and entry.overrides:
@@ -192,5 +193,5 @@ def _job(entry: JobEntry, seed: int | None, base: Mapping[str, Any], head: Queue
     if not entry.command:
         seeded = {} if seed is None else {head.seed_key: seed}
         values = recipes.override(base, {**entry.overrides, **seeded}, where)
-    said = json.dumps([values, entry.command, seed, head.extra], sort_keys=True)
+    said = json.dumps([values, entry.command, seed, entry.extra], sort_keys=True)
     return Job(entry, seed, values, hashlib.sha256(said.encode()).hexdigest()[:12])

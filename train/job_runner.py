@@ -1,4 +1,4 @@
-"""Run a queue: one job after the other, each in a process of its own at low priority, safe to kill at any time.
+"""Run a queue: one job after the other or several at once, each in a process of its own, safe to kill at any time.
 
 A training goes on from its checkpoints, a command starts again. The lock is inherited by the running job, so a queue
 that was killed without warning cannot be started again while its last job still writes.
@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,11 +83,11 @@ def running(folder: Path) -> str:
 
 def states(queue: Queue, folder: Path) -> dict[str, str]:
     """Return what the folder tells of jobs that have no result: running, interrupted, failed."""
-    holder = running(folder).partition(": ")[2]
+    holders = running(folder).partition(": ")[2].split(", ")
     found = {}
     for job in queue.jobs:
         place = folder / job.label
-        if holder == job.label:
+        if job.label in holders:
             found[job.label] = "running" + _epochs(place)
         elif (place / "error.txt").is_file():
             found[job.label] = "failed"
@@ -101,6 +103,49 @@ def _epochs(place: Path) -> str:
         return ""
 
 
+class _Running:
+    """The jobs that run now: named in the lock file, ended with the queue."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._lock = threading.Lock()
+        self._processes: dict[str, subprocess.Popen[str] | None] = {}
+        self.over = False
+
+    @contextmanager
+    def named(self, label: str) -> Iterator[None]:
+        """Name a job in the lock file for as long as it runs."""
+        with self._lock:
+            self._processes[label] = None
+            self._note()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._processes[label]
+                self._note()
+
+    def start(self, label: str, command: Sequence[str], **how: Any) -> subprocess.Popen[str]:
+        """Start the process of a job, unless all are being ended."""
+        with self._lock:
+            if self.over:
+                raise JobFailed("the queue was stopped")
+            process = subprocess.Popen(command, text=True, pass_fds=(self.descriptor,), **how)
+            self._processes[label] = process
+            return process
+
+    def end(self) -> None:
+        """End every job, and start no other."""
+        with self._lock:
+            self.over = True
+            processes = [p for p in self._processes.values() if p is not None]
+        for process in processes:
+            _end(process)
+
+    def _note(self) -> None:
+        note(self.descriptor, f"process {os.getpid()}: {', '.join(sorted(self._processes))}")
+
+
 def run(
     queue: Queue,
     folder: Path,
@@ -109,6 +154,7 @@ def run(
     corpus: Path | None = None,
     cache: Path | None = None,
     nice: int = 10,
+    jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> int:
     """Run what has no result yet and append a line for each that succeeds; return how many failed.
@@ -120,8 +166,9 @@ def run(
     results : Path
     nice : int
         Added to the priority of this process and with it of every job.
+    jobs : int
+        So many at once, in the order of the queue. Commands that need what an earlier one leaves take 1.
     """
-    failed = 0
     with lock(folder) as descriptor:
         done = job_results.of_jobs(queue, job_results.read(results), results)
         os.nice(nice)
@@ -129,45 +176,60 @@ def run(
         for name, path in (("EDGE_BENCH_CORPUS", corpus), ("EDGE_BENCH_CACHE", cache)):
             if path is not None:
                 environment[name] = str(path)
-        for number, job in enumerate(queue.jobs, start=1):
-            if job.label in done:
-                continue
-            say(f"{number} of {len(queue.jobs)}: {job.label}")
-            note(descriptor, f"process {os.getpid()}: {job.label}")
+        running_now = _Running(descriptor)
+        appending = threading.Lock()
+
+        def attempt(number: int, job: Job) -> bool:
+            if running_now.over:
+                return False
             began = time.monotonic()
             place = folder / job.label
-            try:
-                command = _command(job, queue, folder)
-                _call(command, place, environment, descriptor, say)
-                result = _result(job, folder, time.monotonic() - began)
-            except JobFailed as error:
-                write_text(place / "error.txt", f"{error}\n")
-                say(f"{job.label} failed: {error}")
-                failed += 1
-                continue
-            append_json(results, result)
+            prefix = f"{job.label}: " if jobs > 1 else "  "
+            with running_now.named(job.label):
+                say(f"{number} of {len(queue.jobs)}: {job.label}")
+                try:
+                    command = _command(job, folder)
+                    _call(command, job.label, place, environment, running_now, lambda line: say(prefix + line))
+                    result = _result(job, folder, time.monotonic() - began)
+                except JobFailed as error:
+                    if not running_now.over:
+                        write_text(place / "error.txt", f"{error}\n")
+                        say(f"{job.label} failed: {error}")
+                    return False
+            with appending:
+                append_json(results, result)
             value = job_results.value_at(result, queue.head.metric)
             say(f"{job.label} done" + ("" if value is None else f": {queue.head.metric} {value:.4f}"))
-    return failed
+            return True
+
+        waiting = [(n, job) for n, job in enumerate(queue.jobs, start=1) if job.label not in done]
+        with ThreadPoolExecutor(jobs) as workers:
+            attempts = [workers.submit(attempt, n, job) for n, job in waiting]
+            try:
+                return sum(not attempt.result() for attempt in attempts)
+            except BaseException:  # Ctrl-C, a signal, a full disk: no job must outlive the queue
+                running_now.end()
+                raise
 
 
 def _filled(text: str, job: Job, folder: Path) -> str:
     return text.replace("{out}", str(folder)).replace("{seed}", str(job.seed))
 
 
-def _command(job: Job, queue: Queue, folder: Path) -> list[str]:
+def _command(job: Job, folder: Path) -> list[str]:
     if job.entry.command:
         command = [_filled(part, job, folder) for part in job.entry.command]
         return [*_EDGE_BENCH, *command[1:]] if command[0] == "edge-bench" else command
     file = folder / job.label / "recipe.toml"
     recipes.write(job.values, file, comment=f"{job.label}: {job.entry.recipe} as edge-bench queue changed it")
-    extra = [part for path in queue.head.extra for part in ("--extra", path)]
+    extra = [part for path in job.entry.extra for part in ("--extra", path)]
     return [*_EDGE_BENCH, "train", str(file), "--out", str(file.parent), *extra]
 
 
 def _call(
-    command: Sequence[str], place: Path, environment: Mapping[str, str], descriptor: int, say: Callable[[str], None]
-) -> None:
+    command: Sequence[str], label: str, place: Path, environment: Mapping[str, str], running_now: _Running,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """Run a command, repeat what it says, and keep it in a log.
 
     Raises
@@ -186,9 +248,9 @@ def _call(
         raise EdgeBenchError(f"{file}: cannot be written: {error.strerror or error}") from None
     with log:
         try:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-                errors="replace", env=environment, pass_fds=(descriptor,),
+            process = running_now.start(
+                label, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                errors="replace", env=environment,
             )  # fmt: skip
         except OSError as error:
             raise JobFailed(f"{command[0]}: cannot be started: {error.strerror or error}") from None
@@ -200,11 +262,11 @@ def _call(
                 log.flush()
                 if line.strip():
                     last = line.strip()
-                    say(f"  {last}")
+                    say(last)
             code = process.wait()
         except OSError as error:
             raise EdgeBenchError(f"{file}: cannot be written: {error.strerror or error}") from None
-        finally:  # on Ctrl-C or a signal the job must not outlive the queue
+        finally:
             _end(process)
     if code:
         raise JobFailed(f"exit code {code}, {last or 'nothing said'}; see {file}")
@@ -231,7 +293,8 @@ def _result(job: Job, folder: Path, seconds: float) -> dict[str, Any]:
             content = _read_json(Path(_filled(job.entry.result, job, folder)))
     else:
         content = _read_json(place / "metrics.json")
-        said["corpus"] = _read_json(place / "experiment.json")["corpus"]["revision"]
+        described = _read_json(place / "experiment.json")
+        said |= {"corpus": described["corpus"]["revision"], "framework": described.get("framework", "")}
     return {
         "seconds": round(seconds, 1), **content, **said, "schema": job_results.SCHEMA, "name": job.entry.name,
         "seed": job.seed, "digest": job.digest,

@@ -21,13 +21,14 @@ from .cli import corpus_option, import_tensorflow, need_corpus
 @click.option("--results", type=click.Path(path_type=Path), help="Lines of JSON; results.jsonl in the folder.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--nice", default=10, show_default=True, type=click.IntRange(0, 19), help="How far to step back.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many at once.")
 @click.option("--status", is_flag=True, help="Only show the table so far.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the table; - for standard output.")
 def queue(
     file: Path, corpus: Path | None, out: Path | None, results: Path | None, cache: Path | None, nice: int,
-    status: bool, json_file: str | None,
+    jobs: int, status: bool, json_file: str | None,
 ) -> None:  # fmt: skip
-    """Run the experiments and commands of FILE one after the other at low priority.
+    """Run the experiments and commands of FILE at low priority, one after the other or --jobs at once.
 
     Kill it when you like; the same command goes on, and what is finished is not repeated. Each result is a line in
     --results. Exit code 1 when a job failed: the others run all the same, and it is tried again the next time.
@@ -59,7 +60,8 @@ def queue(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running job is ended, too
         try:
             failed = job_runner.run(
-                planned, folder, lines, corpus=corpus, cache=cache, nice=nice, say=lambda s: click.echo(s, err=True)
+                planned, folder, lines, corpus=corpus, cache=cache, nice=nice, jobs=jobs,
+                say=lambda s: click.echo(s, err=True),
             )
         except KeyboardInterrupt:
             click.echo(f"stopped; edge-bench queue {file} goes on where it was", err=True)

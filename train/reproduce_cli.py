@@ -24,11 +24,12 @@ from .cli import Bar, corpus_option, import_tensorflow, need_corpus
 @click.option("--runs", type=click.Path(path_type=Path), help="Folder of the trainings; runs/NAME by default.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--nice", default=10, show_default=True, type=click.IntRange(0, 19), help="How far to step back.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="How many trainings at once.")
 @click.option("--render", is_flag=True, help="Train nothing; make the table of what is there.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the table here, too; - for standard output.")
 def reproduce(
-    name: str, corpus: Path | None, out: Path, runs: Path | None, cache: Path | None, nice: int, render: bool,
-    json_file: str | None,
+    name: str, corpus: Path | None, out: Path, runs: Path | None, cache: Path | None, nice: int, jobs: int,
+    render: bool, json_file: str | None,
 ) -> None:  # fmt: skip
     """Run again what a table of results rests on, and write NAME.json, NAME.md and NAME.png.
 
@@ -54,7 +55,8 @@ def reproduce(
     if not render:
         job_queue.judge(queue)
         failed = job_runner.run(
-            queue, folder, lines, corpus=corpus, cache=cache, nice=nice, say=lambda s: click.echo(s, err=True)
+            queue, folder, lines, corpus=corpus, cache=cache, nice=nice, jobs=jobs,
+            say=lambda s: click.echo(s, err=True),
         )
     found = job_results.of_jobs(queue, job_results.read(lines), lines)
     made: dict[str, Any]
@@ -89,6 +91,7 @@ def reproduce(
         "split": head.split,
         "command": f"edge-bench reproduce {name}",
         "corpus": sorted({r["corpus"] for r in (*found.values(), *made["rows"]) if r.get("corpus")}),
+        "frameworks": sorted({r["framework"] for r in found.values() if r.get("framework")}),
         "software": _software(),
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **made,

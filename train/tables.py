@@ -1,7 +1,7 @@
 """Tables of results: a file that names the runs, and what is computed of them, as values, Markdown and a picture.
 
 A table's file is a queue's (`edge_bench.train.job_queue`) with a ``[table]`` that says what to make of the runs. The
-kinds are ``seeds`` (means over seeds and differences paired by seed), ``paired`` (every run against the first on the
+kinds are ``seeds`` (means over seeds and differences paired by seed), ``paired`` (every row against the first on the
 same clips, with intervals over recordings), ``systems`` (`edge_bench.train.system_table`) and ``segmentation`` (the
 last job is an ``edge-bench evaluate-segmentation``).
 """
@@ -38,7 +38,7 @@ class TableHead:
     rows : dict
         In words what each job is.
     pairs : tuple
-        For ``seeds``: names of two jobs whose difference is wanted.
+        Names of two jobs whose difference is wanted; for ``paired``, others than the first job and each.
     systems : tuple
         For ``systems``: pairs of a label and a bundle, ``yamnet``, or the name of a job.
     """
@@ -135,19 +135,30 @@ def of_pairs(
     head: TableHead, queue: Queue, folder: Path, found: Mapping[str, Mapping[str, Any]], *,
     corpus: Path, cache: Path | None = None, progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return rows of class-average F1 and noise recall, and the difference of each to the first with its interval."""
-    from .evaluate import answers, differences, score
+    """Return rows of class-average F1 and noise recall, and the difference of each to the first with its interval.
 
-    labels = [job.label for job in queue.jobs if job.label in found]
-    if not labels or labels[0] != queue.jobs[0].label:
+    The answers of a row's seeds are judged together, and compared with those of the same seeds of the first row, or of
+    the row that ``pairs`` names before it. Intervals are over recordings.
+    """
+    from .evaluate import answers, differences, score, together
+
+    def asked(label: str) -> Any:
+        return answers(str(folder / label), corpus, head.split, clip_s=head.clips, cache=cache, progress=progress)
+
+    jobs = [job for job in queue.jobs if job.label in found]
+    names = list(dict.fromkeys(job.entry.name for job in queue.jobs))
+    by_name = {name: {j.seed: j.label for j in jobs if j.entry.name == name} for name in names}
+    if not by_name[names[0]]:
         raise ConfigError(f"{queue.jobs[0].label}: everything is compared with it and it is not there yet")
+    bases = {second: first for first, second in head.pairs}
+    given: dict[str, dict[int | None, Any]] = {}
     rows: list[dict[str, Any]] = []
-    first = None
-    for label in labels:
-        there = answers(str(folder / label), corpus, head.split, clip_s=head.clips, cache=cache, progress=progress)
-        first = first or there
-        scored = score(there, path=label, split=head.split)["clips_by_length"]
-        change = differences(first, there) if there is not first else {}
+    for name in filter(by_name.get, names):
+        given[name] = {seed: asked(label) for seed, label in by_name[name].items()}
+        scored = score(together(list(given[name].values())), path=name, split=head.split)["clips_by_length"]
+        base = bases.get(name, names[0])
+        both = [seed for seed in given.get(base, {}) if seed in given[name]] if base != name else []
+        change = differences(*(together([given[x][seed] for seed in both]) for x in (base, name))) if both else {}
         cells = {}
         for clip, r in scored.items():
             cells[f"macro_f1 {clip}s"] = {"mean": r["macro_f1"], "interval": r["intervals"]["macro_f1"]}
@@ -155,7 +166,7 @@ def of_pairs(
             delta = change.get(clip, {}).get("macro_f1")
             if delta:
                 cells[f"difference {clip}s"] = {"mean": delta["delta"], "interval": list(delta["interval"])}
-        rows.append({"name": label, "label": head.rows.get(label, label), "n": 1, "cells": cells})
+        rows.append({"name": name, "label": head.rows.get(name, name), "n": len(given[name]), "cells": cells})
     return {"rows": rows, "differences": []}
 
 
@@ -192,9 +203,10 @@ def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _page(table: Mapping[str, Any], lines: Sequence[str]) -> str:
+    trained = f"trained with {', '.join(table['frameworks'])}; " if table.get("frameworks") else ""
     made = (
         f"`{table['command']}`; corpus {', '.join(table['corpus']) or '-'}; {table['split']} split; "
-        f"{table['software']}; made {table['made']}."
+        f"{trained}{table['software']}; made {table['made']}."
     )
     return "\n".join([f"# {table['title']}", "", *lines, "", made]) + "\n"
 
