@@ -31,7 +31,8 @@ from .recipes import Recipe, recipe_of
 Float32 = NDArray[np.float32]
 
 INPUT_LIMIT = 5.0  # standard deviations; a wider int8 range would spend its steps on rare outliers
-CLIP_FRAMES = (48, 98, 198)
+CLIP_S = (0.5, 1.0, 2.0)
+LONGEST = 198  # frames of 2 s at a hop of 10 ms
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Converted:
     graph: bytes
 
 
-def deploy(model: keras.Model, *, optimise: str = "balanced", frames: int = CLIP_FRAMES[-1]) -> Deployed:
+def deploy(model: keras.Model, *, optimise: str = "balanced", frames: int = LONGEST) -> Deployed:
     """Return the float form of any network of the zoo that takes clips.
 
     Raises
@@ -216,7 +217,8 @@ def write_bundle(
         "classes": list(classes),
         "front_end": front_end.to_dict(),
         "forms": bundle.describe(tflite.read(flatbuffer)),
-        "clip_frames": list(CLIP_FRAMES) if deployed.clip is None or deployed.clip["step"] else [deployed.frames],
+        "clip_frames": [front_end.frames(round(s * front_end.sample_rate)) for s in CLIP_S]
+        if deployed.clip is None or deployed.clip["step"] else [deployed.frames],
         "receptive_field": deployed.receptive_field,
         "stride": deployed.stride,
         "hop_s": front_end.hop_s,

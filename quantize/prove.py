@@ -30,7 +30,6 @@ from .quantiser import INT8
 from .recipes import recipe_of
 from .source import open_source
 
-CLIP_S = (0.5, 1.0, 2.0)
 LAYER_CLIPS = 60
 LARGE_CALIBRATION = 300  # clips for a network that takes numpy long
 CASE_CLIPS = 8
@@ -74,7 +73,7 @@ def quantize(
     extra: Sequence[Path] = (),
     out: Path | None = None,
     cache: Path | None = None,
-    clip_s: tuple[float, ...] = CLIP_S,
+    clip_s: tuple[float, ...] = convert.CLIP_S,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
@@ -189,7 +188,8 @@ def _train(
 
 def _compare(model: keras.Model, draft: Bundle, clips: ClipSet, classes: Sequence[str]) -> dict[str, Any]:
     """Return the scores of both on one length of clip, the loss and its interval over recordings."""
-    answers = [predict_keras(model, _as_keras(model, clips.x)).argmax(axis=1), predict(draft, clips.x).argmax(axis=1)]
+    x = _as_keras(model, clips.x, draft)
+    answers = [predict_keras(model, x).argmax(axis=1), predict(draft, clips.x).argmax(axis=1)]
     before, after = (metrics.evaluate(clips.labels, answer, classes).macro_f1 for answer in answers)
     return {
         "float_macro_f1": before,
@@ -200,9 +200,11 @@ def _compare(model: keras.Model, draft: Bundle, clips: ClipSet, classes: Sequenc
     }
 
 
-def _as_keras(model: keras.Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _as_keras(model: keras.Model, x: NDArray[np.float32], draft: Bundle) -> NDArray[np.float32]:
     if len(model.input_shape) == 4:  # an image of bands, for one length of clip
         return fitted(x, int(model.input_shape[2])).transpose(0, 2, 1)[..., None]
+    if draft.info.get("frames", {}).get("step", 0) > 1:  # whole windows: Keras drops what fills none, a bundle pads
+        return fitted(x, draft.padded_frames(x.shape[1]))
     return x
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Source:
 def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
     """Return a training by its folder, or a SwishNet by its float32 bundle (a path or a shipped name).
 
+    The all-conv net's normalisation moves from its graph into the front end.
+
     Parameters
     ----------
     extra : sequence of Path
@@ -56,9 +58,15 @@ def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
     """
     folder = Path(path)
     if folder.is_dir():
-        if system := systems.find(path):
-            raise ConfigError(f"{path}: {system.name} looks at examples of its own, not clips; it has no int8 form yet")
         experiment, description = experiments.read_folder(folder)
+        allconv = experiment.model in models.ZOO and models.ZOO[experiment.model].family == "allconv"
+        if systems.is_system(experiment.model) and not allconv:
+            raise ConfigError(
+                f"{path}: {experiment.model} looks at examples of its own, not clips; it has no int8 form yet"
+            )
+        model = models.load(folder / "model.keras")
+        if allconv:
+            model, experiment = _allconv(model, experiment)
         training = {
             "experiment": {k: v for k, v in description["experiment"].items() if k != "front_end"},
             "fit": description["fit"],
@@ -67,7 +75,7 @@ def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
         }
         trained_on = tuple(Path(name) for name in description["corpus"]["extra"])
         beside = tuple(extra) or trained_on
-        return Source(models.load(folder / "model.keras"), experiment, training, beside, folder)
+        return Source(model, experiment, training, beside, folder)
     if folder.suffix != ".tflite" and not str(path).endswith("-float32"):
         raise ConfigError(f"{path}: no such folder; give that of a finished training, or a float32 bundle")
     bundle = read(resolve(str(path)))
@@ -79,3 +87,12 @@ def open_source(path: str | Path, *, extra: Sequence[Path] = ()) -> Source:
     values = {**training["experiment"], "front_end": bundle.front_end.to_dict()}
     experiment = experiments.build(Experiment, values, str(path))
     return Source(recover.swishnet(bundle), experiment, training, tuple(extra), None)
+
+
+def _allconv(model: keras.Model, experiment: Experiment) -> tuple[keras.Model, Experiment]:
+    from edge_bench.train.inputs import allconv_front_end
+    from edge_bench.train.models.allconv import behind_normalisation
+
+    network, mean, scale = behind_normalisation(model)
+    config = models.configure(experiment.model, classes=len(experiment.classes), **experiment.options)
+    return network, replace(experiment, front_end=allconv_front_end(config).normalised(mean, scale))

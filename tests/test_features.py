@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +239,22 @@ def test_the_faster_of_two_runs_wins(tmp_path: Path) -> None:
         features._write_pool(folder, [(0, 0, np.full((3, 2), value))], "<f4", 2)
     pool = features._read_pool(folder, [])
     assert (pool.data == 1).all() and [p.name for p in tmp_path.iterdir()] == ["features-x"]
+
+
+def test_trainings_that_start_together_compute_once(tmp_path: Path) -> None:
+    computed: list[int] = []
+
+    def pieces() -> Iterator[tuple[int, int, np.ndarray]]:
+        computed.append(1)
+        time.sleep(0.3)
+        yield 0, 0, np.ones((3, 2))
+
+    def compute(_: int) -> float:
+        return float(features.stored("features", {}, [], pieces, "<f4", 2, cache=tmp_path).data.sum())
+
+    with ThreadPoolExecutor(4) as workers:
+        assert list(workers.map(compute, range(4))) == [6.0] * 4
+    assert len(computed) == 1 and len(list(tmp_path.iterdir())) == 1, "and no lock is left"
 
 
 def test_a_cache_that_cannot_be_made(small: Path, tmp_path: Path, cache: Path) -> None:

@@ -106,6 +106,9 @@ def test_every_seed_of_every_job(tmp_path: Path) -> None:
     by_seed = job_queue.load(write(tmp_path, text.format(order="seed")))
     assert [job.label for job in by_seed.jobs] == ["a-seed0", "b-seed7", "c", "a-seed1"]
     assert len({job.digest for job in by_seed.jobs}) == 4
+    more = job_queue.load(write(tmp_path, 'extra = ["x"]\n' + text.format(order="job") + 'extra = []\n'))
+    assert [job.entry.extra for job in more.jobs] == [("x",), ("x",), ("x",), ()]
+    assert more.jobs[0].digest != by_job.jobs[0].digest, "other recordings, another result"
     assert {job.label: job.digest for job in by_job.jobs} == {job.label: job.digest for job in by_seed.jobs}
 
 
@@ -208,6 +211,46 @@ def test_a_killed_queue_takes_its_job_along_and_goes_on(tmp_path: Path) -> None:
     assert run(file, folder) == 0
     assert [r["name"] for r in results_of(folder)] == ["one", "slow"]
     assert (folder / "calls").read_text() == "None" * 3
+
+
+MEET = """
+import pathlib, sys, time
+here = pathlib.Path(sys.argv[1])
+(here / f"there-{sys.argv[2]}").touch()
+while len(list(here.glob("there-*"))) < 3:
+    time.sleep(0.02)
+"""
+
+
+def test_several_at_once(tmp_path: Path) -> None:
+    head = "[[job]]\nname = 'meet'\nseeds = [0, 1, 2]\ncommand = "
+    file = write(tmp_path, head + json.dumps([sys.executable, "-c", MEET, "{out}", "{seed}"]))
+    said: list[str] = []
+    queue, lines = job_queue.load(file), tmp_path / "q" / "results.jsonl"
+    assert job_runner.run(queue, tmp_path / "q", lines, nice=0, jobs=3, say=said.append) == 0  # else they wait forever
+    assert sorted(r["seed"] for r in results_of(tmp_path / "q")) == [0, 1, 2]
+    assert {line for line in said if line.endswith(" done")} == {f"meet-seed{i} done" for i in range(3)}
+
+
+def test_a_killed_queue_takes_all_its_jobs_along(tmp_path: Path) -> None:
+    slow = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'there-' + sys.argv[2]).touch(); time.sleep(60)"
+    head = "[[job]]\nname = 'slow'\nseeds = [0, 1, 2]\ncommand = "
+    file = write(tmp_path, head + json.dumps([sys.executable, "-c", slow, "{out}", "{seed}"]))
+    folder = tmp_path / "q"
+    code = "from edge_bench.benchmarks.cli import main; main()"
+    arguments = ["queue", str(file), "--out", str(folder), "--jobs", "2"]
+    queue = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: len(list(folder.glob("there-*"))) == 2)
+        states = job_runner.states(job_queue.load(file), folder)
+        assert list(states.values()) == ["running", "running"]
+        queue.send_signal(signal.SIGTERM)
+        assert queue.wait(20) == 143
+    finally:
+        queue.kill()
+        queue.wait()
+    assert job_runner.running(folder) == "" and not (folder / "there-2").exists()
+    assert not list(folder.glob("*/error.txt")) and not results_of(folder), "stopped is not failed"
 
 
 def test_the_job_of_a_queue_that_was_killed_hard_holds_the_lock(tmp_path: Path) -> None:

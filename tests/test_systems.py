@@ -241,6 +241,31 @@ def test_training_saving_loading_scoring(
 
 
 @pytest.mark.slow
+def test_the_all_conv_net_in_int8(corpus_root: Path, tmp_path: Path, shared_cache: None) -> None:
+    """Its normalisation moves into the front end of the bundle, and the bundle says what the training says."""
+    from edge_bench.quantize.prove import Request, quantize
+    from edge_runtime.bundle import read
+
+    folder = tmp_path / "allconv-mel"
+    trained("allconv-mel", corpus_root, folder)
+    network = models.load(folder / "model.keras")
+    rest, mean, scale = allconv.behind_normalisation(network)
+    x = np.random.default_rng(0).normal(-40, 20, (2, 20, 40)).astype(np.float32)
+    np.testing.assert_allclose(rest((x - mean) * scale), network(x), atol=1e-5)
+    result = quantize(folder, corpus_root, request=Request(max_drop=100, interpreters=False))
+    assert result["written"] and result["agreement"] > 0.9
+    made = read(folder / "allconv-mel-int8.tflite")
+    assert made.classes == ("speech", "music") and made.front_end.hop_s == 0.04
+    np.testing.assert_allclose(made.front_end.mean, mean, rtol=1e-6)
+    trained("allconv", corpus_root, tmp_path / "allconv")
+    with pytest.raises(ConfigError, match="takes samples, a bundle feeds frames; train allconv-mel"):
+        quantize(tmp_path / "allconv", corpus_root)
+    trained("poolnet", corpus_root, tmp_path / "poolnet")
+    with pytest.raises(ConfigError, match="poolnet looks at examples of its own"):
+        quantize(tmp_path / "poolnet", corpus_root)
+
+
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on(corpus_root: Path, tmp_path: Path, shared_cache: None) -> None:
     trained("allconv-mel", corpus_root, tmp_path / "whole", fit={**FIT, "epochs": 3})
     interrupted: list[str] = []

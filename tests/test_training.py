@@ -270,6 +270,18 @@ def test_a_half_written_backup(train: Any, tmp_path: Path, cut: int) -> None:
         pass
 
 
+@pytest.mark.slow
+def test_a_backup_of_another_version(train: Any, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "f", say=StopAfter(2))
+    backup = tmp_path / "f" / "state.npz"
+    arrays = dict(np.load(backup))
+    arrays["v0"] = arrays["v0"][:1]
+    np.savez(backup, **arrays)
+    with pytest.raises(EdgeBenchError, match=r"state\.npz: cannot be continued \(arrays of another version.*delete"):
+        train(tmp_path / "f")
+
+
 # --- parts ------------------------------------------------------------------------------------
 
 
@@ -316,6 +328,13 @@ def test_rates_are_cosines_with_warm_restarts() -> None:
         assert rate_at(how, start + length - 1e-6) == pytest.approx(1e-4, rel=1e-3)
         inside = [rate_at(how, start + length * k / 50) for k in range(50)]
         assert inside == sorted(inside, reverse=True)
+
+
+def test_each_step_has_its_rate() -> None:
+    how = FitConfig(epochs=6, steps=5, first_cycle=2, learning_rate=1e-2, final_rate=1e-4)
+    rates = [float(fit_module.Cosines(how)(step)) for step in range(31)]
+    np.testing.assert_allclose(rates[:30], [rate_at(how, step / 5) for step in range(30)], rtol=1e-6)
+    assert rates[10] == pytest.approx(1e-2) and rates[30] == rates[29], "behind the end it stays"
 
 
 def test_the_distillation_loss() -> None:

@@ -179,17 +179,20 @@ def musicnoise_offsets(config: Any, *, bandwidth: float = CORPUS_RATE / 2, step:
     return range(0, max(1, bins - config.bins + 1), step)
 
 
+def allconv_front_end(config: Any) -> FrontEndConfig:
+    """Return what gives the all-conv net its frames of mel bands in dB, where they are not made in its graph."""
+    return FrontEndConfig(
+        kind="log_mel", sample_rate=CORPUS_RATE, frame_length=1024, fft_length=1024, hop_length=640,
+        mel_bands=config.inputs, fmin=0.0, fmax=CORPUS_RATE / 2,
+    )  # fmt: skip
+
+
 def _allconv(config: Any) -> Family:
     if config.input == "audio":
         return Family(config.sample_rate, config.samples(), (config.samples(),), lambda x: x)
-    front_end = FrontEnd(
-        FrontEndConfig(
-            kind="log_mel", sample_rate=CORPUS_RATE, frame_length=1024, fft_length=1024, hop_length=640,
-            mel_bands=config.inputs, fmin=0.0, fmax=CORPUS_RATE / 2,
-        )
-    )  # fmt: skip
-    samples = (config.frames - 1) * 640 + 1024
-    return Family(CORPUS_RATE, samples, (config.frames, config.inputs), front_end)
+    front_end = allconv_front_end(config)
+    samples = front_end.samples(config.frames)
+    return Family(CORPUS_RATE, samples, (config.frames, config.inputs), FrontEnd(front_end))
 
 
 def _poolnet(config: Any) -> Family:

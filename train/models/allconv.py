@@ -226,6 +226,27 @@ def build(config: AllConvConfig = AllConvConfig()) -> keras.Model:
     return keras.Model(inputs, layers.Softmax(name="probabilities")(x), name=f"allconv_{config.input}")
 
 
+def behind_normalisation(model: keras.Model) -> tuple[keras.Model, Float32, Float32]:
+    """Return the network from its normalised frames on, and the normalisation: mean and one over the deviation.
+
+    For a bundle, whose front end normalises. Weights are shared with `model`.
+
+    Raises
+    ------
+    ConfigError
+        If the network takes samples: its front end is in its graph.
+    """
+    if model.get_layer("decibels").__class__ is Decibels:
+        raise ConfigError("allconv: takes samples, a bundle feeds frames; train allconv-mel, whose front end is apart")
+    normalise = model.get_layer("normalise")
+    inputs = keras.Input(model.input_shape[1:], name="frames")
+    x = inputs
+    for layer in model.layers[model.layers.index(normalise) + 1 :]:
+        x = layer([x, inputs] if isinstance(layer, AverageWindows) else x)
+    mean, deviation = np.ravel(normalise.mean), np.sqrt(np.ravel(normalise.variance))
+    return keras.Model(inputs, x, name=model.name), mean, 1 / deviation
+
+
 def features_view(model: keras.Model) -> keras.Model:
     """Return the network up to its 10th layer: 16 features for each window, (batch * windows, filters)."""
     return keras.Model(model.input, layers.Flatten(name="features")(model.get_layer("pool8").output))
