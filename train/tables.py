@@ -156,7 +156,7 @@ def of_pairs(
     for name in filter(by_name.get, names):
         given[name] = {seed: asked(label) for seed, label in by_name[name].items()}
         scored = score(together(list(given[name].values())), path=name, split=head.split)["clips_by_length"]
-        base = bases.get(name, names[0])
+        base = bases.get(name, name if name in bases.values() else names[0])
         both = [seed for seed in given.get(base, {}) if seed in given[name]] if base != name else []
         change = differences(*(together([given[x][seed] for seed in both]) for x in (base, name))) if both else {}
         cells = {}
