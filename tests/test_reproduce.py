@@ -121,7 +121,7 @@ def test_seeds_are_judged_together(monkeypatch, tmp_path):
     from edge_bench.train.clips import ClipSet
 
     labels = np.repeat([0, 1, 2], 20)
-    right = {"a-seed0": 30, "a-seed1": 40, "b-seed0": 50, "c-seed1": 60, "c-seed0": 60}
+    right = {"a-seed0": 30, "a-seed1": 40, "b-seed0": 50, "c-seed0": 50, "d-seed1": 60, "d-seed0": 60}
 
     def answers(path, *_, **__):
         truth = np.eye(3, dtype=np.float32)[labels]
@@ -134,18 +134,18 @@ def test_seeds_are_judged_together(monkeypatch, tmp_path):
 
     monkeypatch.setattr(evaluate, "answers", answers)
     file = tmp_path / "t.toml"
-    jobs = "".join(f'[[job]]\nname = "{name}"\nrecipe = "screen"\n' for name in "abc")
-    text = f'seeds = [0, 1]\n{jobs}[table]\nkind = "paired"\nclips = [2.0]\npairs = [["b", "c"]]\n'
+    jobs = "".join(f'[[job]]\nname = "{name}"\nrecipe = "screen"\n' for name in "abcd")
+    text = f'seeds = [0, 1]\n{jobs}[table]\nkind = "paired"\nclips = [2.0]\npairs = [["c", "d"]]\n'
     file.write_text(text)
     head, queue = tables.load(str(file))
     made = tables.of_pairs(head, queue, tmp_path, {label: {} for label in right}, corpus=tmp_path)
     cells = {row["name"]: row["cells"] for row in made["rows"]}
-    assert [row["n"] for row in made["rows"]] == [2, 1, 2]
-    assert "difference 2s" not in cells["a"]
+    assert [row["n"] for row in made["rows"]] == [2, 1, 1, 2]
+    assert "difference 2s" not in cells["a"] and "difference 2s" not in cells["c"]
     assert cells["a"]["macro_f1 2s"]["mean"] == pytest.approx(70 / 120, abs=0.02)
     assert cells["b"]["difference 2s"]["mean"] == pytest.approx(20 / 60, abs=0.03), "seed 0 of a alone"
-    assert cells["c"]["difference 2s"]["mean"] == pytest.approx(10 / 60, abs=0.03), "against b"
-    assert cells["c"]["difference 2s"]["interval"][0] > 0
+    assert cells["d"]["difference 2s"]["mean"] == pytest.approx(10 / 60, abs=0.03), "against c"
+    assert cells["d"]["difference 2s"]["interval"][0] > 0
 
 
 def test_systems_are_scored_timed_and_logged(tmp_path, corpus_root, cache):

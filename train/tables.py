@@ -223,14 +223,14 @@ def _cell(value: Mapping[str, Any] | None, *, signed: bool = False) -> str:
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
-    """Draw the class-average F1 of each row with its interval, one panel a clip length, as a PNG."""
+    """Draw the class-average F1 of each row with its interval, one panel a clip length, and differences, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     rows = table["rows"]
-    panels = list(dict.fromkeys(key for row in rows for key in row["cells"] if key.startswith("macro_f1")))
+    panels = list(dict.fromkeys(key for row in rows for key in row["cells"] if not key.startswith("noise")))
     height = 1.2 + 0.34 * len(rows)
     figure, axes = plt.subplots(1, len(panels), figsize=(2.6 + 3.2 * len(panels), height), layout="constrained",
                                 sharey=True, squeeze=False)  # fmt: skip
@@ -244,7 +244,11 @@ def draw(table: Mapping[str, Any], path: Path) -> None:
                 axis.plot([100 * v for v in cell["interval"]], [place, place], color="tab:blue", linewidth=1)
             for value in cell.get("values", ()):
                 axis.plot(100 * value, place, "|", color="tab:gray", markersize=9)
-        axis.set(xlabel="class-average F1, %", title=panel.removeprefix("macro_f1 "))
+        if panel.startswith("difference"):
+            axis.axvline(0, color="black", linewidth=0.5)
+            axis.set(xlabel="points", title=panel)
+        else:
+            axis.set(xlabel="class-average F1, %", title=panel.removeprefix("macro_f1 "))
         axis.grid(axis="x", linewidth=0.3)
     axes[0][0].set_yticks(range(len(rows)), [row["label"] for row in reversed(rows)])
     figure.suptitle(table["title"], fontsize=11)
