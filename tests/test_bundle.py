@@ -197,6 +197,7 @@ def test_equal_contents_give_equal_bytes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.tflite", "copy.tflite"]
 
 
+@pytest.mark.slow
 def test_converting_twice_gives_equal_bytes(slim: Any) -> None:
     from edge_bench.quantize import convert
 

@@ -37,6 +37,7 @@ def test_differences_begin_at_an_operator(report: Report) -> None:
         assert 0 < finding.differing <= 1 and finding.agreement >= 0.8
 
 
+@pytest.mark.slow
 def test_float_is_close_everywhere(bundles: dict[str, Path]) -> None:
     built = bundle.read(bundles["float32"])
     inputs = cases.bundle_cases(built, 3, clip_s=(1,))

@@ -114,6 +114,7 @@ def test_an_int8_bundle_gives_nearly_the_network_back(bundles: dict[str, Path], 
     assert found["largest"] > 0  # it is not the bundle itself that is compared
 
 
+@pytest.mark.slow
 def test_wide_and_other_widths(tmp_path: Path, front_end: FrontEndConfig) -> None:
     from edge_bench.quantize import convert
 

@@ -435,6 +435,7 @@ def test_mixing_at_a_ratio() -> None:
     np.testing.assert_allclose(music_snr.mix(music, noise, 120.0), music, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_alone_is_not_told_from_itself(musicnoise: Path, corpus_root: Path) -> None:
     system = systems.find(musicnoise)
     assert system is not None

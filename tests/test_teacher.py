@@ -149,6 +149,7 @@ def test_folded_weights_give_the_same_network() -> None:
         mobilenet.copy_folded(layers[1:] + layers[:1], copy)
 
 
+@pytest.mark.slow
 def test_settling_changes_nothing_but_how_training_starts(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     model = models.build("mobilenet", inputs=32)

@@ -219,6 +219,7 @@ def test_two_thousand_mutations(models: dict[str, bytes]) -> None:
     assert 200 < refused < 1990, "both outcomes must occur, or the mutations test nothing"
 
 
+@pytest.mark.slow
 def test_structure_under_extreme_numbers(models: dict[str, bytes]) -> None:
     """Every 32 bit word of a small model's structure becomes an extreme."""
     data = models["int8"]
