@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -148,12 +148,17 @@ def predict(model: keras.Model, x: NDArray[np.float32], batch: int = 256) -> NDA
     """Return the model's outputs, a batch at a time, without a progress bar."""
     call: Any = model
     if keras.backend.backend() == "jax":  # which compiles each operator by itself unless it gets the whole
-        jit: Any = importlib.import_module("jax").jit
         weights = [v.value for v in model.trainable_variables]
         rest = [v.value for v in model.non_trainable_variables]
-        network = jit(lambda w, r, x: model.stateless_call(w, r, x, training=False)[0])
-        call = partial(network, weights, rest)
+        call = partial(_compiled(model), weights, rest)
     return np.concatenate([np.asarray(call(x[i : i + batch])) for i in range(0, len(x), batch)])
+
+
+@lru_cache(maxsize=2)
+def _compiled(model: keras.Model) -> Any:
+    """Return a network's answers as a function that JAX compiles once for each shape, not once for each call."""
+    jit: Any = importlib.import_module("jax").jit
+    return jit(lambda weights, rest, x: model.stateless_call(weights, rest, x, training=False)[0])
 
 
 class Cosines(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
