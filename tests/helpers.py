@@ -130,7 +130,7 @@ def assemble(flatbuffer: bytes, parts: dict[str, bytes], *, compression: int = z
     file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a", compression) as archive:
         for name, content in parts.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression)  # with a fixed date, not the time of day
     return file.getvalue()
 
 

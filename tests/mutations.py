@@ -206,12 +206,13 @@ class Mutator:
         method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
         with warnings.catch_warnings(), zipfile.ZipFile(file, "a", method) as archive:
             warnings.simplefilter("ignore")  # of the duplicates that are made on purpose
+            # entries by ZipInfo bear its fixed date: a name alone would bear the time of day, and a case is one file
             if kind == 2:  # a bomb among the parts, or very many parts
                 count, size = (1, int(rng.choice([1 << 20, 1 << 23]))) if rng.random() < 0.7 else (300, 1)
                 for i in range(count):
-                    archive.writestr(f"golden/{i}/waveform.npy", bytes(size))
+                    archive.writestr(zipfile.ZipInfo(f"golden/{i}/waveform.npy"), bytes(size), method)
             names = list(parts)
             for name in names:
                 odd = rng.choice([name, name, name, name.upper(), "/" + name, f"../{name}", names[0]])
-                archive.writestr(str(odd), parts[name])
+                archive.writestr(zipfile.ZipInfo(str(odd)), parts[name], method)
         return file.getvalue()
