@@ -488,23 +488,23 @@ def test_every_flipped_byte_of_the_contents_is_found(int8: bytes) -> None:
     assert harmless <= 2 * len(places)
 
 
-def test_two_thousand_mutations(int8: bytes) -> None:
+def test_mutations(int8: bytes) -> None:
     from test_tflite import mutations
 
     original = bundle.parse(int8)
     alive = 0
-    for mutated in mutations(int8, 1400, seed=3):
+    for mutated in mutations(int8, 350, seed=3):
         alive += survives(mutated, original)
     # the zip's own structure: local headers, central directory and end
     rng = np.random.default_rng(4)
     places = sorted(spans(int8).values())
     gaps = [(a[1], b[0]) for a, b in zip(places, [*places[1:], (len(int8), 0)], strict=True)]
     structure = np.concatenate([np.arange(start, stop) for start, stop in gaps])
-    for at in rng.choice(structure, 600):
+    for at in rng.choice(structure, 150):
         damaged = bytearray(int8)
         damaged[at] = rng.integers(256)
         alive += survives(bytes(damaged), original)
-    assert alive < 600
+    assert alive < 150
 
 
 def test_every_kind_of_cut(int8: bytes) -> None:

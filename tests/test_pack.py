@@ -22,6 +22,7 @@ from edge_runtime import BundleError, tflite
 from edge_runtime.interpreter import BACKENDS
 
 WEIGHTS = Path(os.environ.get("EDGE_BENCH_WEIGHTS", Path(__file__).parents[2] / "shared" / "weights"))
+EACH = [pytest.param(name, marks=[pytest.mark.slow] if name == "tf.lite" else []) for name in BACKENDS]
 FOREIGN = "mlperf_tiny_kws_int8.tflite"
 
 # what these weights reach, rounded up to the next 100 bytes: both forms, and the clip alone
@@ -170,7 +171,7 @@ def packed(converted: Converted) -> Converted:
 # --- interpreters -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 @pytest.mark.parametrize("width", ["slim", pytest.param("wide", marks=pytest.mark.slow)])
 def test_outputs_and_nodes_stay(
     converted: Converted, packed: Converted, width: str, backend: str, tmp_path: Path
@@ -200,7 +201,7 @@ def test_outputs_and_nodes_stay(
 
 
 @pytest.mark.skipif(not (WEIGHTS / FOREIGN).is_file(), reason=f"{FOREIGN} is not in EDGE_BENCH_WEIGHTS ({WEIGHTS})")
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_a_foreign_model(backend: str, tmp_path: Path) -> None:
     from edge_bench.quantize.pack import pack, strip
 

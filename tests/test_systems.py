@@ -59,10 +59,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "svm-linear": {"fit": {"per_class": 200}},
     "snn": {"options": {"epochs": 2}, "fit": {"per_class": 200}},
 }
-# these take longest to trace; the fast run has a near relation of each
+# these take longest to trace; the fast run has what all of them share
 SLOW = (
     "allconv", "allconv-mel", "poolnet-conv", "musicnoise", "separable", "separable-plain", "svm-linear", "genre",
-    "snn",
+    "snn", "poolnet",
 )  # fmt: skip
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 

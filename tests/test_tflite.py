@@ -211,12 +211,12 @@ def mutations(data: bytes, count: int, seed: int) -> Any:
         yield bytes(mutated)
 
 
-def test_two_thousand_mutations(models: dict[str, bytes]) -> None:
+def test_mutations(models: dict[str, bytes]) -> None:
     refused = 0
     for i, precision in enumerate(PRECISIONS):
-        for mutated in mutations(models[precision], 1000, seed=i):
+        for mutated in mutations(models[precision], 250, seed=i):
             refused += outcome(mutated) is None
-    assert 200 < refused < 1990, "both outcomes must occur, or the mutations test nothing"
+    assert 50 < refused < 495, "both outcomes must occur, or the mutations test nothing"
 
 
 @pytest.mark.slow

@@ -64,12 +64,12 @@ def evaluate(
     lengths = numbers(clips, "--clips")
     if not all(0 < s <= 60 for s in lengths):
         raise ConfigError(f"--clips: {clips!r} holds a length that is not above 0 and at most 60 s")
+    root = need_corpus(corpus)
     import_tensorflow()
     from . import snr as noisy
     from .evaluate import answers, differences, score, write_log
 
     ratios = noisy.check_ratios(numbers(snr, "--snr")) if snr is not None else ()
-    root = need_corpus(corpus)
     common: dict[str, Any] = {"clip_s": lengths, "backend": backend, "cache": cache, "progress": Bar()}
     found, results = [], []
     for model in models:
