@@ -232,13 +232,18 @@ def test_several_at_once(tmp_path: Path) -> None:
     assert {line for line in said if line.endswith(" done")} == {f"meet-seed{i} done" for i in range(3)}
 
 
-def test_a_killed_queue_takes_all_its_jobs_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["queue", pytest.param("reproduce", marks=pytest.mark.slow)])
+def test_a_killed_queue_takes_all_its_jobs_along(tmp_path: Path, command: str) -> None:
     slow = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'there-' + sys.argv[2]).touch(); time.sleep(60)"
     head = "[[job]]\nname = 'slow'\nseeds = [0, 1, 2]\ncommand = "
     file = write(tmp_path, head + json.dumps([sys.executable, "-c", slow, "{out}", "{seed}"]))
     folder = tmp_path / "q"
     code = "from edge_bench.benchmarks.cli import main; main()"
-    arguments = ["queue", str(file), "--out", str(folder), "--jobs", "2"]
+    arguments = {
+        "queue": ["--out", str(folder)],
+        "reproduce": ["--runs", str(folder), "--out", str(folder), "--corpus", str(tmp_path)],
+    }[command]
+    arguments = [command, str(file), *arguments, "--jobs", "2"]
     queue = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
     try:
         wait_for(lambda: len(list(folder.glob("there-*"))) == 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ def need_corpus(corpus: Path | None) -> Path:
     if not corpus.is_dir():
         raise CorpusError(f"{corpus}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
     return corpus
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process by an exception, so that what it has started is ended, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def import_tensorflow() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from edge_runtime.cli import write_json
 
-from .cli import corpus_option, import_tensorflow, need_corpus
+from .cli import corpus_option, exit_on_sigterm, import_tensorflow, need_corpus
 
 
 @click.command()
@@ -57,7 +56,7 @@ def queue(
             need_corpus(corpus)
             import_tensorflow()  # quietly, before the experiments are judged by the code that will train them
             job_queue.judge(planned)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running job is ended, too
+        exit_on_sigterm()
         try:
             failed = job_runner.run(
                 planned, folder, lines, corpus=corpus, cache=cache, nice=nice, jobs=jobs,
