@@ -91,7 +91,7 @@ def runs(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     @cache
     def run(backend: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", RUN, backend, str(folder), *map(str, bundles.values())],
+            [sys.executable, "-X", "faulthandler", "-I", "-c", RUN, backend, str(folder), *map(str, bundles.values())],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
