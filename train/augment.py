@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,11 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often each change is made (probabilities) and how far it goes."""
+    """How often each change is made (probabilities) and how far it goes.
+
+    Noise may have a range of speeds of its own (`noise_speed_range`, else it is `speed_range`): a cow, a whistle or an
+    engine at twice its speed is still noise, where music and speech would no longer be themselves.
+    """
 
     speed: float = 0.5
     speed_range: tuple[float, float] = (0.85, 1.18)
@@ -39,6 +44,11 @@ class Augmentation:
     codec: float = 0.25
     clip: float = 0.05
     level_dbfs: tuple[float, float] = (-45.0, -12.0)
+    noise_speed_range: tuple[float, float] | None = None
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides the copies, for the cache: what is not set does not."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def rms(x: Float32) -> float:
@@ -160,7 +170,8 @@ def augment(
         return bool(rng.random() < probability)
 
     if happens(how.speed):
-        x = change_speed(rng, x, *how.speed_range)
+        own = how.noise_speed_range if label == "noise" else None
+        x = change_speed(rng, x, *(own or how.speed_range))
     if happens(how.loudness):
         x = equalise_loudness(x)
     if happens(how.reverb):

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -287,7 +287,7 @@ def features(
     waves = waveforms(corpus, split, cache=cache, progress=progress)
     parts = {
         "corpus": corpus.revision(), "split": split, "front_end": config.key(), "copies": copies,
-        "augmentation": asdict(how) if copies else None, "seed": seed if copies else 0,
+        "augmentation": how.key() if copies else None, "seed": seed if copies else 0,
         **({"gain_db": gain_db} if gain_db else {}),
     }
 
