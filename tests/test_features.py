@@ -153,7 +153,7 @@ def test_the_second_call_computes_nothing(corpus_root: Path, cache: Path, monkey
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(features, "ProcessPoolExecutor", never)
+    monkeypatch.setattr(features, "worker_pool", never)
     second = features.features(corpus.load(corpus_root), "validation", PLAIN, copies=1)
     assert np.array_equal(first.data, second.data) and np.array_equal(first.starts, second.starts)
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in cache.rglob("*") if p.is_file()} == files

@@ -234,7 +234,11 @@ def test_several_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["queue", pytest.param("reproduce", marks=pytest.mark.slow)])
 def test_a_killed_queue_takes_all_its_jobs_along(tmp_path: Path, command: str) -> None:
-    slow = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'there-' + sys.argv[2]).touch(); time.sleep(60)"
+    slow = (
+        "import pathlib, subprocess, sys, time; "
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "pathlib.Path(sys.argv[1], 'there-' + sys.argv[2]).touch(); time.sleep(60)"
+    )  # a worker that would outlive its job, and holds the job's output
     head = "[[job]]\nname = 'slow'\nseeds = [0, 1, 2]\ncommand = "
     file = write(tmp_path, head + json.dumps([sys.executable, "-c", slow, "{out}", "{seed}"]))
     folder = tmp_path / "q"
@@ -259,19 +263,21 @@ def test_a_killed_queue_takes_all_its_jobs_along(tmp_path: Path, command: str) -
 
 
 def test_the_job_of_a_queue_that_was_killed_hard_holds_the_lock(tmp_path: Path) -> None:
-    file = commands(tmp_path, ("slow", COUNT + "; sys.stdout.flush(); import time; time.sleep(60)"))
+    slow = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    file = commands(tmp_path, ("slow", slow))
     folder = tmp_path / "q"
     code = "from edge_bench.benchmarks.cli import main; main()"
     queue = subprocess.Popen([sys.executable, "-c", code, "queue", str(file), "--out", str(folder)],
-                             start_new_session=True, stderr=subprocess.DEVNULL)  # fmt: skip
+                             stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        wait_for(lambda: (folder / "calls").exists())
+        wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text() != "")
         queue.kill()
         queue.wait()
         with pytest.raises(ConfigError, match="running already"):
             run(file, folder)
     finally:
-        os.killpg(queue.pid, signal.SIGKILL)
+        queue.kill()
+        os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     wait_for(lambda: job_runner.running(folder) == "")
 
 

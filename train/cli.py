@@ -31,9 +31,11 @@ def need_corpus(corpus: Path | None) -> Path:
     return corpus
 
 
-def exit_on_sigterm() -> None:
-    """Let SIGTERM end this process by an exception, so that what it has started is ended, too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def exit_on_signals() -> None:
+    """Let SIGTERM and a closed terminal end this process by an exception, so that what it has started is ended, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def import_tensorflow() -> None:

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from edge_runtime import audio as audio_io
 from .augment import Augmentation, augment, coloured_noise
 from .corpus import Corpus, Recording
 from .preprocess import remove_silence
+from .workers import worker_pool
 
 Float32 = NDArray[np.float32]
 PREPROCESSING = 2  # raise when remove_silence or augment changes, so that old caches are not read
@@ -187,7 +187,7 @@ def waveforms(
     recordings = corpus.split(split)
 
     def pieces() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
-        with ProcessPoolExecutor(os.cpu_count()) as workers:
+        with worker_pool() as workers:
             waves = workers.map(_read_wave, [str(r.path) for r in recordings], chunksize=8)
             for i, wave in enumerate(waves):
                 if progress:
@@ -294,9 +294,7 @@ def features(
     def pieces() -> Iterator[tuple[int, int, Float32]]:
         noises = noises_of(waves)
         tasks = [(piece, copy) for copy in range(copies + 1) for piece in range(len(waves.starts))]
-        with ProcessPoolExecutor(
-            os.cpu_count(), initializer=_start_worker, initargs=(waves, noises, config, how, seed, gain_db)
-        ) as workers:
+        with worker_pool(start=_start_worker, arguments=(waves, noises, config, how, seed, gain_db)) as workers:
             for i, done in enumerate(workers.map(_features_of, tasks, chunksize=16)):
                 if progress:
                     progress(f"features of {split}", i + 1, len(tasks))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,10 @@ class _Running:
         with self._lock:
             if self.over:
                 raise JobFailed("the queue was stopped")
-            process = subprocess.Popen(command, text=True, pass_fds=(self.descriptor,), **how)
+            # in a group of its own, so that all of it can be ended
+            process = subprocess.Popen(
+                command, text=True, pass_fds=(self.descriptor,), start_new_session=True, **how
+            )  # fmt: skip
             self._processes[label] = process
             return process
 
@@ -273,13 +277,17 @@ def _call(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    """End a job and whatever it has started: a worker that outlived it would hold its output open."""
+    _signal(process, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # all of them have ended
+        os.killpg(process.pid, number)
 
 
 def _result(job: Job, folder: Path, seconds: float) -> dict[str, Any]:

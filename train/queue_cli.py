@@ -10,7 +10,7 @@ import click
 
 from edge_runtime.cli import write_json
 
-from .cli import corpus_option, exit_on_sigterm, import_tensorflow, need_corpus
+from .cli import corpus_option, exit_on_signals, import_tensorflow, need_corpus
 
 
 @click.command()
@@ -56,7 +56,7 @@ def queue(
             need_corpus(corpus)
             import_tensorflow()  # quietly, before the experiments are judged by the code that will train them
             job_queue.judge(planned)
-        exit_on_sigterm()
+        exit_on_signals()
         try:
             failed = job_runner.run(
                 planned, folder, lines, corpus=corpus, cache=cache, nice=nice, jobs=jobs,

@@ -14,7 +14,7 @@ import click
 from edge_runtime import ConfigError
 from edge_runtime.cli import write_json
 
-from .cli import Bar, corpus_option, exit_on_sigterm, import_tensorflow, need_corpus
+from .cli import Bar, corpus_option, exit_on_signals, import_tensorflow, need_corpus
 
 
 @click.command()
@@ -54,7 +54,7 @@ def reproduce(
     import_tensorflow()
     if not render:
         job_queue.judge(queue)
-        exit_on_sigterm()
+        exit_on_signals()
         failed = job_runner.run(
             queue, folder, lines, corpus=corpus, cache=cache, nice=nice, jobs=jobs,
             say=lambda s: click.echo(s, err=True),

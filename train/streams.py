@@ -18,7 +18,6 @@ A file is planned before it is made, from its own random numbers, so an interrup
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,7 @@ from edge_runtime.segments import SILENCE
 
 from .corpus import Corpus
 from .preprocess import frame_power, loud
+from .workers import worker_pool
 
 RATE = 16000
 MEAN_S = {SILENCE: 0.5, "noise": 5.0, "speech": 10.0, "music": 12.0}
@@ -137,7 +137,7 @@ def read_sources(
     recordings = corpus.split(split)
     found: dict[str, list[Source]] = {name: [] for name in (SILENCE, *corpus.classes)}
     tones = []
-    with ProcessPoolExecutor(workers) as pool:
+    with worker_pool(workers) as pool:
         parts = pool.map(_read, [str(r.path) for r in recordings], chunksize=8)
         for i, (r, (sound, quiet, tone)) in enumerate(zip(recordings, parts, strict=True)):
             if progress:
