@@ -16,7 +16,7 @@ from edge_runtime import ConfigError
 from edge_runtime.files import append_json
 
 F1 = {"slim": 0.80, "slim-distilled": 0.83, "wide": 0.81, "wide-distilled": 0.86, "slim-distilled-mean": 0.84,
-      "wide-distilled-mean": 0.86, "slim-distilled-mean-t1": 0.85, "wide-distilled-mean-t1": 0.87}  # fmt: skip
+      "wide-distilled-mean": 0.86}  # fmt: skip
 
 
 def write_results(path: Path, *, skip: tuple[str, ...] = ()) -> None:
