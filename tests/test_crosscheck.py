@@ -19,6 +19,7 @@ def report(bundles: dict[str, Path]) -> Report:
     return crosscheck.crosscheck(built.flatbuffer, inputs, backends=("litert", "tflite-runtime", "numpy"))
 
 
+@pytest.mark.slow
 def test_reference_kernels_are_the_numpy_executor_to_the_bit(report: Report) -> None:
     assert report.reference == "numpy reference"
     kinds = {(f.backend, f.case) for f in report.findings if f.kernels == "reference"}
@@ -29,6 +30,7 @@ def test_reference_kernels_are_the_numpy_executor_to_the_bit(report: Report) -> 
             assert (finding.largest, finding.differing, finding.agreement) == (0, 0, 1) and finding.operator is None
 
 
+@pytest.mark.slow
 def test_differences_begin_at_an_operator(report: Report) -> None:
     differing = [f for f in report.findings if f.largest]
     assert {f.kernels for f in differing} <= {"default", "plain"} and differing

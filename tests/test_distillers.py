@@ -18,8 +18,7 @@ from edge_runtime import ConfigError, FrontEnd, FrontEndConfig
 CLASSES = ("speech", "music", "noise")
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("name", ["swishnet-slim", "swishnet-wide"])
+@pytest.mark.parametrize(("name", "dropout"), [("swishnet-slim", 0.2), ("swishnet-wide", 0.0)])
 def test_the_trained_twin_is_the_network(name: str, dropout: float) -> None:
     model = models.build(name, dropout=dropout)
     twin = models.trainee(model)

@@ -30,6 +30,9 @@ FRAMES = (108, 156, 204)
 # reference kernels is proven below.
 MEANS = {("tflite-runtime", "int8 dense"): 1.5}
 
+# TensorFlow takes seconds to start
+EACH = [pytest.param(name, marks=[pytest.mark.slow] if name == "tf.lite" else []) for name in BACKENDS]
+
 RUN = """
 import json, sys
 import numpy as np
@@ -115,7 +118,7 @@ def runs(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 # --- all backends alike -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_shapes_and_types(runs: Any, bundles: dict[str, Path], backend: str) -> None:
     found, arrays = runs(backend)
     for precision in bundles:
@@ -136,7 +139,7 @@ def test_shapes_and_types(runs: Any, bundles: dict[str, Path], backend: str) -> 
         assert np.array_equal(arrays[f"{precision} None"], arrays[f"{precision} 204"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_every_backend_agrees_with_the_first(runs: Any, backend: str) -> None:
     _, first = runs("litert")
     _, arrays = runs(backend)
@@ -173,7 +176,7 @@ def test_xnnpack_differs_from_the_reference_by_rounding_once_and_by_nothing_else
         assert (got != reference[f"int8 {key}"]).any(), "rounding twice makes a difference at all"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_int8_is_close_to_float(runs: Any, backend: str) -> None:
     _, arrays = runs(backend)
     for frames in FRAMES:
@@ -182,7 +185,7 @@ def test_int8_is_close_to_float(runs: Any, backend: str) -> None:
         np.testing.assert_allclose(p.sum(axis=1), 1, atol=2.5 / 256)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_nodes_add_up(runs: Any, bundles: dict[str, Path], backend: str) -> None:
     found, _ = runs(backend)
     for precision, path in bundles.items():
@@ -197,7 +200,7 @@ def test_nodes_add_up(runs: Any, bundles: dict[str, Path], backend: str) -> None
             assert found[f"{precision} 204"]["nodes"][1] > operators // 2, "XNNPACK takes most of it"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EACH)
 def test_nothing_is_printed_on_standard_error(runs: Any, backend: str) -> None:
     assert runs(backend)[0]["stderr"] == ""
 
@@ -443,6 +446,7 @@ print("fine")
     assert python(code, str(bundles["int8"]), without) == "fine\n"
 
 
+@pytest.mark.slow
 def test_tflite_runtime_after_tensorflow(runs: Any) -> None:
     """What quantising and then comparing runtimes would do: it works, or the message says why it cannot."""
     pytest.importorskip("tflite_runtime")

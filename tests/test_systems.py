@@ -466,6 +466,7 @@ def test_train_and_evaluate_commands(
     assert list(json.loads(out.read_text())["clips_by_length"]) == ["0.5", "1", "2"]
 
 
+@pytest.mark.slow
 def test_music_commands(
     musicnoise: Path, corpus_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

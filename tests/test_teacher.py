@@ -229,6 +229,7 @@ def images(count: int, size: int = 128, seed: int = 0) -> np.ndarray:
     return np.stack(found)
 
 
+@pytest.mark.slow
 def test_the_imagenet_network_agrees_with_the_file() -> None:
     path = needs(MOBILENET)
     x = images(200)
