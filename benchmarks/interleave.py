@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +64,19 @@ class Process:
     peak: int
 
 
+# A process that is started counts the memory of the one that starts it as its own: a bare interpreter starts it.
+_LAUNCHER = """
+import os, sys, time
+nowhere = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+began = time.perf_counter()
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=nowhere)
+_, status, usage = os.wait4(child, 0)
+print(time.perf_counter() - began, usage.ru_maxrss * 1024)
+code = os.waitstatus_to_exitcode(status)
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
 def run_process(command: Sequence[str]) -> Process:
     """Run a command to its end and return its wall time and peak memory.
 
@@ -72,14 +85,9 @@ def run_process(command: Sequence[str]) -> Process:
     RuntimeError
         If it fails.
     """
-    began = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - began
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        message = child.stderr.read().decode(errors="replace").strip() if child.stderr else ""
-        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {message}")
-    if child.stderr:
-        child.stderr.close()
-    return Process(seconds, usage.ru_maxrss * 1024)
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
+    done = subprocess.run(launcher, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+    seconds, peak = done.stdout.split()
+    return Process(float(seconds), int(peak))
