@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -399,22 +400,29 @@ def test_augment_is_deterministic_and_at_a_usable_level() -> None:
     assert len(different) == 24
 
 
+NOTHING = Augmentation(
+    speed=0, equaliser=0, band_limit=0, reverb=0, loudness=0, noise=0, background=0, codec=0, clip=0,
+    level_dbfs=(-20.0, -20.0),
+)  # fmt: skip
+
+
 def test_nothing_happens_at_probability_zero() -> None:
-    nothing = Augmentation(
-        speed=0,
-        equaliser=0,
-        band_limit=0,
-        reverb=0,
-        loudness=0,
-        noise=0,
-        background=0,
-        codec=0,
-        clip=0,
-        level_dbfs=(-20.0, -20.0),
-    )
     x = speech(0.5)
-    y = augment_module.augment(np.random.default_rng(0), x, "speech", how=nothing, noise=lambda _: x)
+    y = augment_module.augment(np.random.default_rng(0), x, "speech", how=NOTHING, noise=lambda _: x)
     np.testing.assert_allclose(y, x * (0.1 / augment_module.rms(x)), atol=1e-6)
+
+
+def test_noise_may_have_speeds_of_its_own() -> None:
+    x = speech(0.5)
+    same = replace(NOTHING, speed=1.0, speed_range=(1.0, 1.0))
+    half = replace(same, noise_speed_range=(0.5, 0.5))
+
+    def length(label: str, how: Augmentation) -> int:
+        return len(augment_module.augment(np.random.default_rng(0), x, label, how=how, noise=lambda _: x))
+
+    assert [length(label, half) for label in ("speech", "music", "noise")] == [len(x), len(x), 2 * len(x)]
+    assert length("noise", same) == len(x), "the speeds of all, when it has none of its own"
+    assert half.key() == {**same.key(), "noise_speed_range": (0.5, 0.5)}, "what is not set does not name a cache"
 
 
 def test_coloured_noise_falls_by_up_to_12_db_an_octave() -> None:
