@@ -1,5 +1,6 @@
 """Over 300 ways in which a flash goes wrong, on a board behind a real sshd: an intact bundle is active after each, and
-the next flash works. `python tests/test_flash_faults.py --json FILE` runs all and writes how many there were."""
+the next flash works. `python tests/test_flash_faults.py --json FILE` runs all of over 500 and writes how many.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +80,12 @@ LEAST = {  # so that a group that lost its cases is noticed
     "power cut while flashing": 20, "power cut over a confirmed slot": 20, "power cut at the first flash": 20,
 }  # fmt: skip
 
+# the same faults from another state of the slots: by the command above only
+AGAIN = {
+    "killed while flashing over a confirmed slot", "killed at the first flash", "disk fails at the first flash",
+    "power cut over a confirmed slot", "power cut at the first flash",
+}  # fmt: skip
+
 
 @contextmanager
 def prepared(folder: Path) -> Iterator[Board]:
@@ -94,7 +101,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         yield made
 
 
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("name", [name for name in GROUPS if name not in AGAIN])
 def test_group(board: Board, name: str) -> None:
     count = GROUPS[name](board)
     if name == "disk full (tmpfs)" and count == 0:
