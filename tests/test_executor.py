@@ -437,10 +437,10 @@ def test_dense_form_equals_the_reference(models: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_thousand_clips_and_dense_inputs_equal_the_reference(models: dict[str, bytes]) -> None:
+def test_many_clips_and_dense_inputs_equal_the_reference(models: dict[str, bytes]) -> None:
     for frames in (108, 156, 204):
-        assert_equals_reference(models["int8"], frames=frames, inputs=1000, seed=frames)
-    check_dense(models["int8"], 1000)
+        assert_equals_reference(models["int8"], frames=frames, inputs=250, seed=frames)
+    check_dense(models["int8"], 250)  # a thousand: edge-bench verify NAME --interpreters --inputs 1000
 
 
 def test_interface_is_that_of_a_session(models: dict[str, bytes]) -> None:

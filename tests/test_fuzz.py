@@ -47,13 +47,13 @@ def test_damaged_files_give_our_errors_or_are_read(mutator: Mutator, tmp_path: P
 
 
 @pytest.mark.slow
-def test_thousands_in_processes_with_limits(tmp_path: Path) -> None:
+def test_a_thousand_in_processes_with_limits(tmp_path: Path) -> None:
     file = tmp_path / "fuzz.json"
     # in a process of its own: the workers' peak would begin with the size of this one, TensorFlow and all
-    command = [sys.executable, fuzz.__file__, "--cases", "3000", "--seed", "7", "--jobs", "1", "--json", str(file)]
+    command = [sys.executable, fuzz.__file__, "--cases", "1000", "--seed", "7", "--jobs", "1", "--json", str(file)]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     result = json.loads(file.read_text())
-    assert sum(result["outcomes"].values()) == 3000 and not result["bugs"]
+    assert sum(result["outcomes"].values()) == 1000 and not result["bugs"]
     assert 0 < result["longest"]["cpu_ms"] < 1000 * fuzz.SLOW_S and result["peak_memory"] < 1 << 30
 
 
