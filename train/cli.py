@@ -26,8 +26,9 @@ def need_corpus(corpus: Path | None) -> Path:
     """Return the corpus folder or say how to give one."""
     if corpus is None:
         raise CorpusError("no corpus given: use --corpus DIR or set EDGE_BENCH_CORPUS")
-    if not corpus.is_dir():
-        raise CorpusError(f"{corpus}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
+    from .corpus import check_folder
+
+    check_folder(corpus)
     return corpus
 
 

@@ -148,11 +148,21 @@ def labels(root: str | Path, *, extra: Sequence[Path] = ()) -> set[str]:
     return {r.label for r in _read(Path(root), extra, DEFAULT_CLASSES)}
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises
+    ------
+    CorpusError
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
+
+
 def _read(root: Path, extra: Sequence[Path], classes: Sequence[str]) -> list[Recording]:
     recordings = []
     for folder in (root, *map(Path, extra)):
-        if not folder.is_dir():
-            raise CorpusError(f"{folder}: no such folder; give the corpus folder (EDGE_BENCH_CORPUS)")
+        check_folder(folder)
         table = folder / "SOURCES.csv"
         found = _read_table(folder, table) if table.is_file() else layouts.read(folder, classes) or _read_tree(folder)
         if not found:

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from edge_runtime import CorpusError, audio
 from edge_runtime.wav import write_wav
 
+from .workers import cores
+
 SOUNDFONTS = ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf2/default-GM.sf2")
 DRUMS = 9  # the MIDI channel of percussion keeps its kit
 
@@ -191,7 +193,7 @@ def render_folder(
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "music").mkdir(parents=True)
     rows = []
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
+    with ThreadPoolExecutor(cores()) as workers:
         rendered = workers.map(lambda item: render(item, font, seconds=seconds, seed=seed), items)
         for number, (item, samples) in enumerate(zip(items, rendered, strict=True), start=1):
             if progress:

@@ -35,6 +35,7 @@ from edge_runtime.quiet import quiet_stderr
 from . import recipe as recipes
 from .search_results import read_trial, trial_folder
 from .search_space import Search, describe
+from .workers import cores
 
 _ATTEMPTS = 4
 _STORE_BYTES = 100 * 2**20  # Ray would take a third of the memory for objects; a trial's plan is a few kilobytes
@@ -130,8 +131,7 @@ def start(search: Search, address: str) -> int | None:
     if address:
         _connect(address=address, **common)
         return table.concurrent or None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    concurrent = table.concurrent or max(1, cores // table.threads)
+    concurrent = table.concurrent or max(1, cores() // table.threads)
     _connect(
         address="local", num_cpus=concurrent * table.threads, num_gpus=0, include_dashboard=False,
         object_store_memory=_STORE_BYTES, **common,

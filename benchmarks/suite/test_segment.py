@@ -248,16 +248,11 @@ def test_live(benchmark: Any, hop_s: float) -> None:
 def test_memory_is_flat(benchmark: Any, tmp_path: Path) -> None:
     """Peak RSS of ``edge-bench segment`` on ten minutes and on ten hours, in a process each."""
     peaks, speeds = {}, {}
-    # what the process says of itself: what wait4 says begins with the size of this one
-    code = (
-        "import sys; from edge_bench.benchmarks import memory\nfrom edge_bench.benchmarks.cli import main\n"
-        "try: main(['segment', sys.argv[1], '--workers', '1'])\n"
-        "finally: open(sys.argv[2], 'w').write(str(memory.peak()))"
-    )
+    code = "import sys; from edge_bench.benchmarks.cli import main; main(['segment', sys.argv[1], '--workers', '1'])"
     for seconds in MEMORY:
         path = write_long(tmp_path / "long.wav", seconds)
-        done = run_process([sys.executable, "-c", code, str(path), str(tmp_path / "peak")])
-        peaks[seconds] = int((tmp_path / "peak").read_text()) / (1 << 20)
+        done = run_process([sys.executable, "-c", code, str(path)])
+        peaks[seconds] = done.peak / (1 << 20)
         speeds[seconds] = seconds / done.seconds
         path.unlink()
     benchmark.extra_info.update(peak_mib=peaks, times_real_time=speeds)
