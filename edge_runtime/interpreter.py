@@ -98,6 +98,9 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
         raise ConfigError(f"delegate {delegate}: no such file; give the path of a shared library")
     failures = []
     for name in BACKENDS if backend == "auto" else (backend,):
+        if conflict := _conflict(name):
+            failures.append(f"{name}: {conflict}")
+            continue
         try:
             interpreter_class, version = _load(name)
         except Exception as error:  # a broken installation raises whatever it likes
@@ -120,12 +123,12 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
                 # the backend works and refuses this model (or delegate): the next one would hide that
                 what = "delegate or the model" if delegate else "model"
                 why = " ".join(f"{error} {said()}".split())
-                raise InterpreterError(f"{name} {version} refuses the {what}: {why}{_conflict(name)}") from None
+                raise InterpreterError(f"{name} {version} refuses the {what}: {why}") from None
             except _DelegateError as error:
                 raise InterpreterError(f"delegate {delegate}: {name} {version} cannot load it: {error}") from None
             except Exception as error:  # SystemError beside a numpy it was not built for, and worse
                 first = (str(error).splitlines() or [""])[0]
-                failures.append(f"{name} {version}: {type(error).__name__}: {first}{_conflict(name)}")
+                failures.append(f"{name} {version}: {type(error).__name__}: {first}")
     hint = install_hint() if backend == "auto" else f"pip install {_MODULES[backend][2]}, or --backend auto"
     raise InterpreterError(f"no TFLite interpreter works here ({'; '.join(failures)}); {hint}")
 
@@ -142,9 +145,13 @@ def first_backend() -> str:
 
 
 def _conflict(backend: str) -> str:
-    """Return a remark when another library in this process is known to break the backend."""
+    """Return why a backend must not even be tried in this process; empty if it may.
+
+    tflite-runtime finds TensorFlow's symbols in place of its own: it reads a wrong layout, says "vector::reserve" at
+    best and ends the process at worst.
+    """
     if backend == "tflite-runtime" and "tensorflow" in sys.modules:
-        return " (TensorFlow is loaded in this process and its symbols get in the way: use another process)"
+        return "TensorFlow is loaded in this process and its symbols get in the way; use another process"
     return ""
 
 

@@ -77,7 +77,7 @@ for path in sys.argv[3:]:
     found[f"{precision} dense"] = [dense.input_shape, dense.output_shape, *dense.output_quantization]
 if backend == "tf.lite":
     try:
-        found["after TensorFlow"] = Session(b.flatbuffer, backend="tflite-runtime").backend
+        Session(b.flatbuffer, backend="tflite-runtime")
     except InterpreterError as error:
         found["after TensorFlow"] = str(error)
 print(json.dumps(found))
@@ -352,6 +352,7 @@ def test_the_message_names_what_to_install(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_asked_for_names_its_own_package(model: bytes, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr(importlib, "import_module", failing(ImportError("No module named it"), *BACKENDS))
     with pytest.raises(InterpreterError, match=f"{backend}: No module named it.*pip install ") as caught:
         Session(model, backend=backend)
@@ -448,7 +449,6 @@ print("fine")
 
 @pytest.mark.slow
 def test_tflite_runtime_after_tensorflow(runs: Any) -> None:
-    """What quantising and then comparing runtimes would do: it works, or the message says why it cannot."""
-    pytest.importorskip("tflite_runtime")
+    """What quantising and then comparing runtimes would do. It is not tried: one process in some fifty died of it."""
     text = runs("tf.lite")[0]["after TensorFlow"]
-    assert text == "tflite-runtime" or "tensorflow" in text.lower()
+    assert "TensorFlow is loaded in this process" in text and "another process" in text
