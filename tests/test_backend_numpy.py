@@ -89,10 +89,10 @@ def test_shipped_bundles_are_the_reference_kernels(name: str) -> None:
 def test_many_inputs_on_every_interpreter(name: str) -> None:
     # of each of the four cases; a thousand of each: edge-bench verify NAME --interpreters --inputs 1000
     built = bundle.read(name)
-    report = crosscheck.crosscheck(built.flatbuffer, cases.bundle_cases(built, 40))
+    report = crosscheck.crosscheck(built.flatbuffer, cases.bundle_cases(built, 15))
     assert report.fine and report.reference == "numpy reference", crosscheck.render(report)
     for finding in report.findings:
-        assert finding.inputs == 40
+        assert finding.inputs == 15
         if finding.kernels == "reference" and not finding.is_float:
             assert finding.largest == 0
         else:  # stated by `edge-bench verify --interpreters`; random noise is the worst input
