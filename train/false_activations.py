@@ -201,6 +201,7 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    from .pictures import move_labels_apart
     from .segment_plot import COLOURS
 
     others = [k for k in results[0]["hours"] if k != results[0]["noise"]]
@@ -214,9 +215,10 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
             axis.plot(x, y, "o-", color=COLOURS[number % len(COLOURS)], label=result["model"], markersize=4)
             if number == 0:
                 for r, a, b in zip(result["rows"], x, y, strict=True):
-                    axis.annotate(f"{r['unknown_below']:g}", (a, b), (4, -10), textcoords="offset points", fontsize=8)
+                    axis.annotate(f"{r['unknown_below']:g}", (a, b), (6, 3), textcoords="offset points", fontsize=8)
         axis.set(xlabel=f"false activations an hour of {results[0]['noise']}", title=label, xlim=(0, None))
         axis.grid(alpha=0.3)
+        move_labels_apart(axis)
     axes[0, 0].set(ylabel="share of time found, %", ylim=(None, 101))
     axes[0, -1].legend(frameon=False, loc="lower right")
     figure.suptitle(f"{results[0]['split']} split; the numbers are the limit on confidence below which it is unknown")

@@ -33,6 +33,37 @@ def _save(figure: Any, path: Path) -> None:
     _pyplot().close(figure)
 
 
+# where a label may stand beside its point, in points: (x, y, which end of the text is there); the first that is free
+_PLACES = [
+    (x, y, end) for far in (0, 10, 20) for x, y, end in (
+        (6, 3 + far, "left"), (6, -9 - far, "left"), (-6, 3 + far, "right"), (-6, -9 - far, "right"),
+    )
+]  # fmt: skip
+
+
+def move_labels_apart(axis: Any) -> None:
+    """Move an axis' annotations so that none lies over another, over a point or outside, where there is room."""
+    from matplotlib.transforms import Bbox
+
+    axis.figure.draw_without_rendering()  # places everything
+    frame = axis.get_window_extent()
+    points = [axis.transData.transform(label.xy) for label in axis.texts]
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+    for label in sorted(axis.texts, key=lambda label: -label.xy[1]):
+
+        def cost(place: tuple[float, float, str], label: Any = label) -> float:
+            label.xyann = place[:2]
+            label.set_horizontalalignment(place[2])
+            box = label.get_window_extent()
+            over = sum(
+                shared.width * shared.height for other in taken if (shared := Bbox.intersection(box, other)) is not None
+            )
+            return over + (0 if frame.x0 <= box.x0 and box.x1 <= frame.x1 else 1e6)
+
+        cost(min(_PLACES, key=cost))
+        taken.append(label.get_window_extent())
+
+
 def draw_evaluation(
     rows: Mapping[str, tuple[dict[str, Any], ClipSet, NDArray[np.float32]]], classes: Sequence[str], path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from edge_runtime.interpreter import Session
 from . import evaluate as evaluation
 from . import models, reference, systems
 from .models.export import to_tflite
+from .pictures import move_labels_apart
 
 Float32 = NDArray[np.float32]
 LONGEST_S = 2.0
@@ -239,37 +240,26 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     chosen = [row for row in rows if len(row["classes"]) == 3]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
-    names = ("network, us for one clip of 2 s", "file, KB")
-    labels: list[list[Any]] = [[], []]
-    for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
+    figure, axes = plt.subplots(1, 2, figsize=(12.5, 5.2), layout="constrained", sharey=True)
+    names = ("network on one core for one clip of 2 s", "file")
+    units = ("s", "B")
+    for number, (axis, name, unit) in enumerate(zip(axes, names, units, strict=True)):
         for row in chosen:
-            x = (row["us"]["p50"], row["bytes"] / 1000)[number]
             r = row["clips"][max(row["clips"], key=float)]
+            x = (row["us"]["p50"] / 1e6, row["bytes"])[number]
             y, (low, high) = 100 * r["macro_f1"], (100 * v for v in r["intervals"]["macro_f1"])
-            ours = "swishnet" in row["name"]
-            colour = "tab:blue" if ours else "tab:gray"
+            colour = "tab:blue" if "swishnet" in row["name"] else "tab:gray"
             axis.errorbar(x, y, [[max(0, y - low)], [max(0, high - y)]], fmt="o", color=colour, linewidth=0.8)
-            label = axis.annotate(row["label"], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
-            labels[number].append(label)
+            axis.annotate(row["label"], (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
         axis.set(xscale="log", xlabel=name)
+        axis.xaxis.set_major_formatter(EngFormatter(unit))
         axis.margins(x=0.2)  # for the labels at the right
         axis.grid(linewidth=0.3)
     axes[0].set_ylabel("class-average F1 on 2 s clips, %")
-    figure.draw_without_rendering()  # places everything
-    for found in labels:
-        _move_apart(found)
+    for axis in axes:
+        move_labels_apart(axis)
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def _move_apart(labels: Sequence[Any]) -> None:
-    """Move labels down until none is over another, the highest first."""
-    placed: list[Any] = []
-    for label in sorted(labels, key=lambda label: -label.xy[1]):
-        while any(label.get_window_extent().overlaps(box) for box in placed):
-            x, y = label.xyann
-            label.xyann = (x, y - 2)
-        placed.append(label.get_window_extent())
