@@ -141,6 +141,12 @@ def test_the_same_seed_gives_the_same_weights(whole: Any, train: Any, tmp_path: 
     assert [row["loss"] for row in again.history] == [row["loss"] for row in whole[0].history]
 
 
+def test_fewer_validations_change_no_weight(whole: Any, train: Any, tmp_path: Path) -> None:
+    rare = train(tmp_path / "rare", replace(HOW, validate_every=2))
+    scores = {row["epoch"]: row["score"] for row in whole[0].history}
+    assert {row["epoch"]: row["score"] for row in rare.history} == {n: scores[n] for n in (2, 3)}, "the last, too"
+
+
 def test_a_finished_training_is_not_repeated(whole: Any, train: Any) -> None:
     fitted, folder, _ = whole
     again = train(folder)

@@ -264,7 +264,7 @@ def run(
     start : Start, optional
         Fine-tune this network, under its front end, in place of a new one; see `edge_bench.train.finetune`.
     watch : callable, optional
-        Gets the history after each epoch and may end the training.
+        Gets the history after each validation and may end the training.
     """
     from . import models, report, systems
     from .clips import evaluation_clips

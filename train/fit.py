@@ -34,7 +34,7 @@ CLIP_LENGTHS = (2.0, 1.0, 0.5)
 _WORTH_COMPILING = 500  # steps
 # from a network that gives logits to the figures of an epoch; ``score`` chooses the best
 Scored = Callable[[keras.Model], dict[str, float]]
-# gets the history after each epoch, and before the first when a training goes on; True ends the training
+# gets the history after each validation, and before the first when a training goes on; True ends the training
 Watch = Callable[[Sequence[dict[str, float]]], bool]
 
 
@@ -52,6 +52,9 @@ class FitConfig:
     ----------
     epochs, steps : int
         An epoch is `steps` batches, not a pass over the pool.
+    validate_every : int
+        Epochs from one validation to the next; the last epoch always has one. A validation of SwishNet-slim takes half
+        as long as an epoch. A training that was killed goes on from the last.
     optimizer : {'adam', 'sgd'}
         SGD has a momentum of 0.9.
     batch : int
@@ -74,6 +77,7 @@ class FitConfig:
 
     epochs: int = 60
     steps: int = 200
+    validate_every: int = 1
     optimizer: str = "adam"
     batch: int = 256
     learning_rate: float = 3e-3
@@ -94,7 +98,7 @@ class FitConfig:
     masking: Masking = field(default_factory=Masking)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch", "first_cycle", "patience"):
+        for name in ("epochs", "steps", "validate_every", "batch", "first_cycle", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} is {getattr(self, name)}, must be at least 1")
         if self.optimizer not in ("adam", "sgd"):
@@ -185,7 +189,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._config, self._scored, self._watch = config, scored, watch
         self._batches, self._folder, self._say = batches, folder, say
         self.history: list[dict[str, float]] = []
-        self._began = 0.0
+        self._began: float | None = None
 
     @property
     def _best(self) -> float:
@@ -193,9 +197,12 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._batches.epoch = epoch
-        self._began = time.monotonic()
+        if self._began is None:
+            self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if (epoch + 1) % self._config.validate_every and epoch + 1 < self._config.epochs:
+            return
         averaged = self.model.optimizer._model_variables_moving_average
         live = [v.numpy() for v in self.model.trainable_variables]
         for variable, mean in zip(self.model.trainable_variables, averaged, strict=True):
@@ -211,7 +218,8 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             write_aside(self._folder / "best.weights.h5", self.model.save_weights)
         for variable, value in zip(self.model.trainable_variables, live, strict=True):
             variable.assign(value)
-        row["seconds"] = time.monotonic() - self._began
+        assert self._began is not None
+        row["seconds"], self._began = time.monotonic() - self._began, None
         self.history.append(row)
         _save_state(self._folder, self.model, self.history)
         self._say(
@@ -225,12 +233,17 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
+def epochs_done(history: Sequence[Mapping[str, float]]) -> int:
+    """Return after which epoch a training stands whose validations these are."""
+    return int(history[-1]["epoch"]) if history else 0
+
+
 def _is_over(history: Sequence[dict[str, float]], patience: int) -> bool:
     """Return whether the best score is `patience` epochs old."""
     if not history:
         return False
-    best = max(range(len(history)), key=lambda i: history[i]["score"])
-    return len(history) - 1 - best >= patience
+    best = max(history, key=lambda row: row["score"])  # the first of equals
+    return history[-1]["epoch"] - best["epoch"] >= patience
 
 
 def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
@@ -389,7 +402,7 @@ def fit_batches(
     model : keras.Model
         Its layer ``pooled_logits`` precedes its softmax. Trained in place.
     scored : callable
-        Called after each epoch with a network that gives logits.
+        Called at each validation with a network that gives logits.
     folder : Path
         Claimed with `claim` before.
     loss : optional
@@ -411,7 +424,7 @@ def fit_batches(
         jit_compile=how.xla and how.epochs * how.steps >= _WORTH_COMPILING,
     )
     progress.history = _restore(folder, trainee)
-    done = len(progress.history)
+    done = epochs_done(progress.history)
     if done:
         say(f"continuing after epoch {done}")
     ended = _is_over(progress.history, how.patience) or bool(done and watch and watch(progress.history))

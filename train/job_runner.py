@@ -99,8 +99,8 @@ def states(queue: Queue, folder: Path) -> dict[str, str]:
 
 def _epochs(place: Path) -> str:
     try:
-        return f" after epoch {len(json.loads((place / 'history.json').read_text()))}"
-    except (OSError, ValueError):
+        return f" after epoch {json.loads((place / 'history.json').read_text())[-1]['epoch']:.0f}"
+    except (OSError, ValueError, IndexError):
         return ""
 
 

@@ -37,7 +37,7 @@ def read_trial(search: Search, folder: Path, number: int) -> dict[str, Any]:
         "trial": number, "values": search.trials[number], "state": state,
         "best": None if best is None else best[metric],
         "best_epoch": None if best is None else int(best.get("epoch", 1)),
-        "epochs": len(history), "parameters": metrics.get("parameters"),
+        "epochs": int(history[-1]["epoch"]) if history else 0, "parameters": metrics.get("parameters"),
         "seconds": round(sum(row.get("seconds", 0.0) for row in rows), 1),
         "curve": [row[metric] for row in rows],
         **({"error": (place / "error.txt").read_text(errors="replace").strip()} if state == "failed" else {}),

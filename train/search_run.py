@@ -92,7 +92,7 @@ def trial(config: dict[str, Any], *, plan: Plan) -> None:
 
     def watch(history: Sequence[dict[str, float]]) -> bool:
         nonlocal reported
-        reported = len(history)
+        reported = int(history[-1]["epoch"])
         tune.report({"score": _metric(history[-1], table.metric), "epoch": reported})
         return bool(table.minutes) and sum(row["seconds"] for row in history) >= 60 * table.minutes
 
