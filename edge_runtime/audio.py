@@ -155,7 +155,11 @@ def _stream(path: PathLike, sample_rate: int, size: int) -> Iterator[NDArray[np.
 
 
 def _resampled(path: PathLike, sample_rate: int) -> Iterator[NDArray[np.float32]]:
-    resampler = Resampler(_source_rate(path, sample_rate), sample_rate)
+    rate = _source_rate(path, sample_rate)
+    if rate == sample_rate:
+        yield from _mono_blocks(path)
+        return
+    resampler = Resampler(rate, sample_rate)
     for block in _mono_blocks(path):
         yield resampler.push(block)
     yield resampler.flush()
@@ -198,10 +202,11 @@ def _source_rate(path: PathLike, sample_rate: int) -> int:
 def _mono_blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
     """All samples of a recording at its own rate, checked."""
     frames = 0
+    integers = _sniff(path) == "WAV" and not wav.read_info(path).sample_format.startswith("float")
     for block in _blocks(path):
         mono = downmix(block)
-        # extremes first, which need no memory; NaN fails every comparison
-        if not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
+        # integers are within full scale; of others the extremes first, which need no memory; NaN fails every comparison
+        if not integers and not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
             wav.check_finite(block, path, frames)
             at = int(np.argmax(np.abs(mono) > _LOUDEST))
             raise AudioError(f"{path}: {mono[at]:g} at frame {frames + at}, full scale is 1; repair the recording")
