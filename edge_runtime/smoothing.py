@@ -136,7 +136,7 @@ def levels_dbfs(samples: ArrayLike, hop_length: int) -> NDArray[np.float32]:
     """
     x = np.asarray(samples, np.float32)
     hops = x[: len(x) // hop_length * hop_length].reshape(-1, hop_length)
-    power = np.einsum("ij,ij->i", hops, hops).astype(np.float64) / hop_length
+    power = np.matmul(hops[:, None], hops[..., None])[:, 0, 0].astype(np.float64) / hop_length
     return (10 * np.log10(power + 1e-12)).astype(np.float32)
 
 
