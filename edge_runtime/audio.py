@@ -201,9 +201,15 @@ def _source_rate(path: PathLike, sample_rate: int) -> int:
 
 def _mono_blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
     """All samples of a recording at its own rate, checked."""
+    integers = False
+    if _sniff(path) == "WAV":
+        header = wav.read_info(path)
+        integers = not header.sample_format.startswith("float")
+        blocks = wav.read_blocks(path, block_frames=max(1, _BLOCK // header.channels))
+    else:
+        blocks = _decoded(path)
     frames = 0
-    integers = _sniff(path) == "WAV" and not wav.read_info(path).sample_format.startswith("float")
-    for block in _blocks(path):
+    for block in blocks:
         mono = downmix(block)
         # integers are within full scale; of others the extremes first, which need no memory; NaN fails every comparison
         if not integers and not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
@@ -216,11 +222,7 @@ def _mono_blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
         raise AudioError(f"{path}: holds no samples (0 frames); record or copy it again")
 
 
-def _blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
-    if _sniff(path) == "WAV":
-        frames = max(1, _BLOCK // wav.read_info(path).channels)
-        yield from wav.read_blocks(path, block_frames=frames)
-        return
+def _decoded(path: PathLike) -> Iterator[NDArray[np.float32]]:
     with _decoder(path) as file:
         frames = max(1, _BLOCK // file.channels)
         while len(block := file.read(frames, dtype="float32", always_2d=True)):

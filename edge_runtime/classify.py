@@ -33,7 +33,7 @@ def quantise(x: Float32, scale: float, zero_point: int, dtype: Any) -> NDArray[A
     q = x * np.float32(1 / scale)
     np.rint(q, out=q)
     q += np.float32(zero_point)
-    # looking costs a third of clipping, and hardly anything saturates
+    # looking costs less than clipping, and hardly anything saturates
     if q.min(initial=0) < limits.min or q.max(initial=0) > limits.max:
         np.clip(q, limits.min, limits.max, out=q)
     return q.astype(dtype)

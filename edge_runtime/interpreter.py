@@ -99,6 +99,8 @@ def _build(flatbuffer: bytes, backend: str, threads: int, delegate: str | None, 
     failures = []
     for name in BACKENDS if backend == "auto" else (backend,):
         if conflict := _conflict(name):
+            if backend != "auto":
+                raise InterpreterError(f"{name}: {conflict}, or --backend auto")
             failures.append(f"{name}: {conflict}")
             continue
         try:

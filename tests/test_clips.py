@@ -10,10 +10,10 @@ from helpers import CLASSES, noise, pool_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_bench.train import clips
 from edge_runtime import ConfigError, CorpusError, EdgeBenchError, FrontEnd, FrontEndConfig
 
 PLAIN = FrontEndConfig()
-clips = pytest.importorskip("edge_bench.train.clips")
 UNIT = PLAIN.normalised(np.zeros(20), np.ones(20))
 STILL = clips.Masking(spans=0, level_db=0.0)
 

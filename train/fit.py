@@ -53,8 +53,8 @@ class FitConfig:
     epochs, steps : int
         An epoch is `steps` batches, not a pass over the pool.
     validate_every : int
-        Epochs from one validation to the next; the last epoch always has one. A validation of SwishNet-slim takes half
-        as long as an epoch. A training that was killed goes on from the last.
+        Epochs from one validation to the next; the last epoch always has one. A training that was
+        killed goes on from the latest.
     optimizer : {'adam', 'sgd'}
         SGD has a momentum of 0.9.
     batch : int
@@ -189,16 +189,17 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._config, self._scored, self._watch = config, scored, watch
         self._batches, self._folder, self._say = batches, folder, say
         self.history: list[dict[str, float]] = []
-        self._began: float | None = None
+        self._began = 0.0
 
     @property
     def _best(self) -> float:
         return max((h["score"] for h in self.history), default=-1.0)
 
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._began = time.monotonic()
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._batches.epoch = epoch
-        if self._began is None:
-            self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if (epoch + 1) % self._config.validate_every and epoch + 1 < self._config.epochs:
@@ -218,8 +219,8 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             write_aside(self._folder / "best.weights.h5", self.model.save_weights)
         for variable, value in zip(self.model.trainable_variables, live, strict=True):
             variable.assign(value)
-        assert self._began is not None
-        row["seconds"], self._began = time.monotonic() - self._began, None
+        now = time.monotonic()
+        row["seconds"], self._began = now - self._began, now
         self.history.append(row)
         _save_state(self._folder, self.model, self.history)
         self._say(
@@ -231,11 +232,6 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
         if self._watch and self._watch(self.history):
             self.model.stop_training = True
-
-
-def epochs_done(history: Sequence[Mapping[str, float]]) -> int:
-    """Return after which epoch a training stands whose validations these are."""
-    return int(history[-1]["epoch"]) if history else 0
 
 
 def _is_over(history: Sequence[dict[str, float]], patience: int) -> bool:
@@ -424,7 +420,7 @@ def fit_batches(
         jit_compile=how.xla and how.epochs * how.steps >= _WORTH_COMPILING,
     )
     progress.history = _restore(folder, trainee)
-    done = epochs_done(progress.history)
+    done = int(progress.history[-1]["epoch"]) if progress.history else 0
     if done:
         say(f"continuing after epoch {done}")
     ended = _is_over(progress.history, how.patience) or bool(done and watch and watch(progress.history))

@@ -42,26 +42,27 @@ _PLACES = [
 
 
 def move_labels_apart(axis: Any) -> None:
-    """Move an axis' annotations so that none lies over another, over a point or outside, where there is room."""
+    """Move an axis' annotations so that none lies over another or a point, or beyond its sides, where there is room."""
     from matplotlib.transforms import Bbox
 
     axis.figure.draw_without_rendering()  # places everything
     frame = axis.get_window_extent()
     points = [axis.transData.transform(label.xy) for label in axis.texts]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+
+    def put(label: Any, place: tuple[float, float, str]) -> Any:
+        label.xyann = place[:2]
+        label.set_horizontalalignment(place[2])
+        return label.get_window_extent()
+
+    def overlap(box: Any) -> float:
+        shared = [one for other in taken if (one := Bbox.intersection(box, other)) is not None]
+        beyond = box.x0 < frame.x0 or box.x1 > frame.x1
+        return sum(one.width * one.height for one in shared) + 1e6 * beyond
+
     for label in sorted(axis.texts, key=lambda label: -label.xy[1]):
-
-        def cost(place: tuple[float, float, str], label: Any = label) -> float:
-            label.xyann = place[:2]
-            label.set_horizontalalignment(place[2])
-            box = label.get_window_extent()
-            over = sum(
-                shared.width * shared.height for other in taken if (shared := Bbox.intersection(box, other)) is not None
-            )
-            return over + (0 if frame.x0 <= box.x0 and box.x1 <= frame.x1 else 1e6)
-
-        cost(min(_PLACES, key=cost))
-        taken.append(label.get_window_extent())
+        costs = [overlap(put(label, place)) for place in _PLACES]
+        taken.append(put(label, _PLACES[costs.index(min(costs))]))
 
 
 def draw_evaluation(

@@ -52,7 +52,7 @@ def draw(result: Mapping[str, Any], axes: Sequence[Axis], path: Path) -> None:
     for t in reversed(trials):
         if t["curve"]:
             colour, width = ("tab:red", 1.6) if t is best else (COLOURS[t["state"]], 0.7)
-            curves.plot(range(1, len(t["curve"]) + 1), t["curve"], color=colour, linewidth=width)
+            curves.plot(t["curve_epochs"], t["curve"], color=colour, linewidth=width)
     curves.set(xlabel="epoch")
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.grid(alpha=0.3)

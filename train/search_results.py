@@ -39,7 +39,7 @@ def read_trial(search: Search, folder: Path, number: int) -> dict[str, Any]:
         "best_epoch": None if best is None else int(best.get("epoch", 1)),
         "epochs": int(history[-1]["epoch"]) if history else 0, "parameters": metrics.get("parameters"),
         "seconds": round(sum(row.get("seconds", 0.0) for row in rows), 1),
-        "curve": [row[metric] for row in rows],
+        "curve": [row[metric] for row in rows], "curve_epochs": [int(row.get("epoch", 1)) for row in rows],
         **({"error": (place / "error.txt").read_text(errors="replace").strip()} if state == "failed" else {}),
     }  # fmt: skip
 
