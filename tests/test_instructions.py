@@ -95,7 +95,7 @@ def test_the_kernels_counter_ascends() -> None:
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_callgrind_counts_the_same_and_sees_what_is_planted() -> None:
     def counted(turns: int) -> Instructions:
-        """The same command but for one number: other arguments would move arrays, and copies count up to 0.2 % apart."""
+        """The same command but for one number: longer arguments move arrays, and copies count up to 0.2 % apart."""
         return count("swishnet-slim-int8", clip_s=0.5, source="callgrind", plant={"model": turns})
 
     plain, longer = counted(0), counted(100)

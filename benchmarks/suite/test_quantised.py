@@ -6,7 +6,9 @@ Weights are random: they change no time. One thread, LiteRT.
 from __future__ import annotations
 
 import copy
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,9 @@ import pytest
 from edge_bench.benchmarks.interleave import interleave, ratio
 from edge_runtime.interpreter import Session
 
-pytest.importorskip("tensorflow")
-
 MACS = 509_616  # of the plain strided form of slim on 2 s: what the network asks for, however it is deployed
 FRAMES = 198
+FORMS = ("balanced", "fused", "plain", "dense", "large", "empty")
 
 
 def session(flatbuffer: bytes, **options: Any) -> Any:
@@ -30,10 +31,29 @@ def session(flatbuffer: bytes, **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, bytes]:
-    """The forms in int8: balanced (shipped), fused throughout, the usual export, and the dense form alone."""
+    """The models of `convert`; kept in the folder ``EDGE_BENCH_FORMS`` if set, for a machine without TensorFlow."""
+    kept = os.environ.get("EDGE_BENCH_FORMS")
+    files = {name: Path(kept) / f"{name}.tflite" for name in FORMS} if kept else {}
+    if files and all(file.is_file() for file in files.values()):
+        return {name: file.read_bytes() for name, file in files.items()}
+    found = convert()
+    for name, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(found[name])
+    return found
+
+
+def convert() -> dict[str, bytes]:
+    """Return models in int8 by name.
+
+    The balanced form (shipped), fused throughout, the usual export, and the dense form alone; a large convolution
+    (1 x 1, 256 to 256 channels, 64 x 64 pixels) and an addition to 8 numbers, for the floor.
+    """
+    tf = pytest.importorskip("tensorflow")
     import keras
 
-    from edge_bench.quantize import convert, deploy
+    from edge_bench.quantize import deploy
+    from edge_bench.quantize.convert import Calibration, convert_deployed
     from edge_bench.quantize.objects import unpack
     from edge_bench.quantize.pack import pack, strip
     from edge_bench.quantize.recipes import recipe_of
@@ -42,20 +62,21 @@ def made() -> dict[str, bytes]:
     keras.utils.set_random_seed(0)
     model = build("swishnet-slim")
     clips = np.random.default_rng(0).standard_normal((8, 204, 20)).astype(np.float32)
-    calibration = convert.Calibration(clips, ("random",) * len(clips))
+    calibration = Calibration(clips, ("random",) * len(clips))
     forms = {
         "balanced": deploy.swishnet(model), "fused": deploy.swishnet(model, optimise="latency"),
         "plain": deploy.plain(model, frames=FRAMES, image=False),
     }  # fmt: skip
     found = {
-        name: convert.convert_deployed(form, recipe_of("static-int8"), calibration).flatbuffer
-        for name, form in forms.items()
+        name: convert_deployed(form, recipe_of("static-int8"), calibration).flatbuffer for name, form in forms.items()
     }
     dense = copy.deepcopy(unpack(found["balanced"]))
     dense.subgraphs, dense.signatureDefs = dense.subgraphs[1:], dense.signatureDefs[1:]
     dense.signatureDefs[0].subgraphIndex = 0
     strip(dense)
-    return {**found, "dense": pack(dense)}
+    kernel = np.random.default_rng(0).standard_normal((1, 1, 256, 256)).astype(np.float32)
+    large = one_operator(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"), (1, 64, 64, 256))
+    return {**found, "dense": pack(dense), "large": large, "empty": one_operator(lambda x: x + x, (1, 1, 1, 8))}
 
 
 def one_operator(function: Any, shape: tuple[int, ...]) -> bytes:
@@ -87,15 +108,10 @@ def test_fused_is_twice_as_fast_as_the_usual_export(benchmark: Any, made: dict[s
 def test_within_eight_times_the_floor(benchmark: Any, made: dict[str, bytes]) -> None:
     """The floor: the network's multiply-accumulates at the core's int8 peak, and an empty invoke.
 
-    The peak is the best rate of a large int8 convolution (1 x 1, 256 to 256 channels, 64 x 64 pixels: 268 million
-    multiply-accumulates) on the same interpreter and thread; the empty invoke is a model of one addition to 8 numbers.
+    The peak is the best rate of the large int8 convolution (268 million multiply-accumulates) on the same interpreter
+    and thread; the empty invoke is the model of one addition.
     """
-    import tensorflow as tf
-
-    kernel = np.random.default_rng(0).standard_normal((1, 1, 256, 256)).astype(np.float32)
-    large = one_operator(lambda x: tf.nn.conv2d(x, kernel, 1, "VALID"), (1, 64, 64, 256))
-    empty = one_operator(lambda x: x + x, (1, 1, 1, 8))
-    runs = {"slim": session(made["balanced"]), "large": session(large), "empty": session(empty)}
+    runs = {"slim": session(made["balanced"]), "large": session(made["large"]), "empty": session(made["empty"])}
     times = interleave(runs, rounds=200, calls={"slim": 10, "empty": 50})
     peak = 64 * 64 * 256 * 256 / min(times["large"])  # a microsecond
     floor = MACS / peak + float(np.median(times["empty"]))

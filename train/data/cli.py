@@ -138,6 +138,40 @@ def fetch(name: str, directory: Path | None, mirror: str | None, keep_archive: b
 
 
 @data.command()
+@click.argument("table", required=False, type=click.Path(path_type=Path))
+@_directory_option
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the WAV files.")
+@click.option("--mirror", envvar="EDGE_BENCH_DEBIAN", help="A mirror of Debian; or EDGE_BENCH_DEBIAN.")
+@click.option("--keep-archive", is_flag=True, help="Do not delete the packages afterwards.")
+def gather(table: Path | None, directory: Path | None, out: Path, mirror: str | None, keep_archive: bool) -> None:
+    """Take recordings out of free packages of Debian (4.0 GB) into a folder that train takes as --extra.
+
+    Speech in many languages, music and noises from 23 packages; TABLE is a TOML file with others. YAMNet, whose weights
+    lie in the folder EDGE_BENCH_WEIGHTS, checks the labels. Packages that lie in --dir already are used.
+
+    \b
+    Example:
+      edge-bench data gather --dir ~/data --out ~/debian-wav
+      edge-bench train swishnet-wide --corpus ~/corpus --extra ~/debian-wav
+    """
+    from ..debian import MIRROR, TABLE, gather, read_table, yamnet_judge
+
+    packages, bar = read_table(table or TABLE), _Bar()
+
+    def say(text: str) -> None:
+        bar.close()
+        click.echo(text, err=True)
+
+    folder = _need(directory)
+    try:
+        count = gather(packages, folder, out, yamnet_judge(), mirror=mirror or MIRROR, keep=keep_archive,
+                       progress=bar, say=say)  # fmt: skip
+    finally:
+        bar.close()
+    click.echo(f"{count:,} recordings: {out}")
+
+
+@data.command()
 @click.argument("name")
 @_directory_option
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")

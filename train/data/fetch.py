@@ -77,7 +77,7 @@ def fetch(
     if mirror:
         archives = (replace(archives[0], url=f"{mirror.rstrip('/')}/{archives[0].file}"),)
     _check_space(dataset, directory)
-    file, archive = _download(archives, directory, progress, say)
+    file, archive = download(archives, directory, progress, say)
     own = archive.checksum is None
     if own:
         _own_checksum(dataset, file, directory, say)
@@ -102,10 +102,16 @@ def _check_space(dataset: Dataset, directory: Path) -> None:
         )
 
 
-def _download(
+def download(
     archives: tuple[Archive, ...], directory: Path, progress: Progress | None, say: Say
 ) -> tuple[Path, Archive]:
-    """Return the first archive that can be had, whole and with the right checksum."""
+    """Return the first archive that can be had, whole and with the right checksum, and which one it was.
+
+    Raises
+    ------
+    EdgeBenchError
+        If no place has it, or pooch is missing.
+    """
     try:
         import pooch
     except ModuleNotFoundError:
