@@ -42,12 +42,14 @@ def exit_on_signals() -> None:
 def import_tensorflow() -> None:
     """Import TensorFlow without its start-up messages, and let the process keep the memory that it frees.
 
-    Does nothing when `KERAS_BACKEND` names another framework: training needs none but that one.
+    Imports nothing when `KERAS_BACKEND` names another framework: training needs none but that one.
     """
     from .heap import keep_freed_memory
 
     keep_freed_memory()
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        # trying out kernels for convolutions this small takes two minutes on a GPU and gains nothing
+        os.environ.setdefault("XLA_FLAGS", "--xla_gpu_autotune_level=0")
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
