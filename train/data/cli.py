@@ -172,6 +172,46 @@ def gather(table: Path | None, directory: Path | None, out: Path, mirror: str | 
 
 
 @data.command()
+@click.argument("extra", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--corpus", envvar="EDGE_BENCH_CORPUS", type=click.Path(path_type=Path), help="Or EDGE_BENCH_CORPUS.")
+@click.option("--above", default=0.9, show_default=True, help="Cosine from which two seconds are alike.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
+def overlap(extra: tuple[Path, ...], corpus: Path | None, above: float, json_file: str | None) -> None:
+    """Find recordings for training, also in EXTRA folders, that sound like some of the validation or test split.
+
+    Exit code 1 if there are any: a network would be judged on what it has learnt by heart. Three minutes an hour of
+    training recordings.
+
+    \b
+    Example:
+      edge-bench data overlap ~/debian-wav --corpus ~/corpus
+    """
+    from ..cli import need_corpus
+    from ..corpus import load
+    from ..overlap import overlap
+
+    recordings = load(need_corpus(corpus), extra=extra, complete=False).recordings
+    bar = _Bar()
+    try:
+        found = overlap(
+            [r for r in recordings if r.split == "train"], [r for r in recordings if r.split != "train"], above=above,
+            progress=bar,
+        )  # fmt: skip
+    finally:
+        bar.close()
+    if json_file != "-":
+        rows = [[f"{m.similarity:.3f}", m.split, m.held_out, f"{m.at_s:.1f}", m.training] for m in found]
+        if rows:
+            click.echo(table(["cosine", "split", "held out", "at s", "for training"], rows))
+        click.echo(f"{len(found)} pairs above {above:g}" if found else f"nothing alike above {above:g}")
+    if json_file:
+        write_json(json_file, {"schema": "edge-bench/data-overlap/1", "above": above,
+                               "matches": [m.to_dict() for m in found]})  # fmt: skip
+    if found:
+        sys.exit(1)
+
+
+@data.command()
 @click.argument("name")
 @_directory_option
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON; - for standard output.")
