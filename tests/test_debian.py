@@ -143,6 +143,18 @@ def test_short_sounds_of_a_folder_are_joined_and_never_those_of_two(tmp_path: Pa
         assert np.unique(np.round(10 * x[x != 0])).tolist() == [1 if name.startswith("a") else 5]
 
 
+def test_what_is_left_out_changes_nothing_else(package: bytes, tmp_path: Path) -> None:
+    (tmp_path / "game-data_1_all.deb").write_bytes(package)
+    found = {}
+    for without in ("", r"/wind\.wav$"):
+        takes = (Take("speech", "/voice/", 1, 2), Take("noise", "/sounds/", 1, 4, without))
+        gather([table(package, takes=takes)], tmp_path, tmp_path / f"out{without[:1] and 1}", judge, keep=True)
+    for number in ("", "1"):
+        folder = tmp_path / f"out{number}"
+        found[number] = {p.read_bytes() for p in folder.rglob("*.wav")}
+    assert found["1"] < found[""] and len(found[""]) == len(found["1"]) + 1
+
+
 def test_links_stay_inside(package: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "p.deb").write_bytes(package)

@@ -55,12 +55,15 @@ class Take:
         No more than this.
     seconds : float
         Length of a piece, at most 1.2 times that.
+    without : str
+        Regular expression of paths to leave out, such as a sound that a held-out split has too; '' for none.
     """
 
     label: str
     paths: str
     minutes: float
     seconds: float
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,12 @@ def read_table(path: Path = TABLE) -> tuple[Package, ...]:
         for row in read_toml(path)["package"]:
             takes = []
             for take in row["take"]:
-                re.compile(take["paths"])
+                for expression in (take["paths"], take.get("without", "")):
+                    re.compile(expression)
                 if take["class"] not in DEFAULT_CLASSES:
                     raise ValueError(f"class {take['class']!r} is not one of {', '.join(DEFAULT_CLASSES)}")
-                takes.append(Take(take["class"], take["paths"], float(take["minutes"]), float(take["seconds"])))
+                takes.append(Take(take["class"], take["paths"], float(take["minutes"]), float(take["seconds"]),
+                                  take.get("without", "")))  # fmt: skip
             packages.append(
                 Package(row["name"], row["file"], int(row["size"]), row["sha256"], row["licence"], tuple(takes))
             )
@@ -248,6 +253,8 @@ def _of_package(package: Package, file: Path, aside: Path, judge: Judge) -> Iter
             for name, x in pieces(take, of_take, seed):
                 if seconds >= 60 * take.minutes:
                     break
+                if take.without and re.search(take.without, f"/{name}"):
+                    continue
                 if judge(x)[DEFAULT_CLASSES.index(take.label)] < SURE:
                     continue
                 length = len(x) / RATE
