@@ -47,6 +47,8 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
     command = "distill" if teachers else "train"
     taught = f", distilled from {teachers}" if teachers else ""
     used = [r for r in corpus.recordings if r.split in ("train", "validation")]
+    folders = {"midi": "MIDI", "debian": "DEBIAN"}  # of edge-bench render-midi and data gather, by their sources' names
+    extra = "".join(f" --extra {v}" for k, v in folders.items() if any(r.source.startswith(f"{k}:") for r in used))
     lines = [
         f"# {first.info['family']}",
         "",
@@ -83,7 +85,7 @@ def write_card(bundles: Sequence[Bundle], corpus: Corpus, evaluations: Sequence[
         "",
         "## Training",
         "",
-        f"`edge-bench {command} {recipe} --extra MIDI`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
+        f"`edge-bench {command} {recipe}{extra}`{taught}; {fit['epochs']} epochs of {fit['steps']} steps, "
         f"{experiment['copies']} augmented copies of each recording, seed {fit['seed']}, keras "
         f"{first.info['training']['keras']}, corpus {first.info['training']['corpus']}.",
         "",
