@@ -178,10 +178,10 @@ def test_two_bundles() -> None:
     found = {entry["what"]: (entry["a"], entry["b"]) for entry in value["differences"]}
     assert found["precision"] == ("float32", "int8") and found["bytes"] == (a["bytes"], b["bytes"])
     assert found["inputs.0.dtype"] == ("float32", "int8") and "parameters" not in found and "macs" not in found
-    alone = {
-        side: [pair[side]["op"] for pair in value["operators"] if not pair[other]] for side, other in ("ab", "ba")
-    }
-    assert alone == {"a": ["CONV_2D", "SPLIT"], "b": ["CONV_2D", "CONV_2D"]}, "int8 has one block's gates apart"
+    for side, report in (("a", a), ("b", b)):  # int8 may have a block's gates apart; every operator is on one line
+        lines = [pair[side]["op"] for pair in value["operators"] if pair[side]]
+        assert lines == [row["op"] for row in report["operators"]]
+    assert all(pair["a"] or pair["b"] for pair in value["operators"])
     text = inspect_text.render_comparison(value)
     assert "precision" in text and len(text.splitlines()) > len(a["operators"])
     same = inspect_text.comparison(a, a)
