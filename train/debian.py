@@ -8,7 +8,6 @@ not hear the class in is left out: a game's folder of sounds also holds jingles.
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from .data.deb import extract
 from .data.fetch import download
 from .data.registry import Archive
 from .experiment import read_toml
+from .extra import making, write_table
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -184,8 +184,8 @@ def gather(
 ) -> int:  # fmt: skip
     """Fetch packages into `directory` and write what is taken of them to `out` with a ``SOURCES.csv``; return how many.
 
-    The folder appears when all is there: a training would take half of it without a word. ``copyright/NAME.txt`` beside
-    the recordings is the package's own, with its authors.
+    The folder appears when all is there. ``copyright/NAME.txt`` beside the recordings is the package's own, with its
+    authors.
 
     Parameters
     ----------
@@ -201,36 +201,25 @@ def gather(
     EdgeBenchError
         If a package cannot be fetched, or the disk is full.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CorpusError(f"{out}: exists already; move it away, or name another folder with --out")
-    aside = out.with_name(f"{out.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
     rows: list[list[str]] = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (aside / "copyright").mkdir(parents=True)
-        for package in packages:
-            url = f"{mirror.rstrip('/')}/{package.file}"
-            archive = Archive(url, package.size, f"sha256:{package.sha256}", "Debian's index of packages")
-            file, _ = download((archive,), directory, progress, say)
-            found = list(_of_package(package, file, aside, judge))
-            if not found:
-                raise CorpusError(f"{file}: nothing of it could be used; are the paths in the table right?")
-            say(f"{package.name}: {len(found)} pieces, {sum(float(row[4]) for row in found) / 60:.1f} minutes")
-            rows += found
-            if not keep:
-                file.unlink()
-        with (aside / "SOURCES.csv").open("w", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            writer.writerow(["file", "class", "split", "group", "seconds", "licence", "source_repo"])
-            writer.writerows(rows)
-        if out.exists():
-            out.rmdir()
-        aside.replace(out)
+        with making(out) as aside:
+            directory.mkdir(parents=True, exist_ok=True)
+            (aside / "copyright").mkdir()
+            for package in packages:
+                url = f"{mirror.rstrip('/')}/{package.file}"
+                archive = Archive(url, package.size, f"sha256:{package.sha256}", "Debian's index of packages")
+                file, _ = download((archive,), directory, progress, say)
+                found = list(_of_package(package, file, aside, judge))
+                if not found:
+                    raise CorpusError(f"{file}: nothing of it could be used; are the paths in the table right?")
+                say(f"{package.name}: {len(found)} pieces, {sum(float(row[4]) for row in found) / 60:.1f} minutes")
+                rows += found
+                if not keep:
+                    file.unlink()
+            write_table(aside, rows)
     except OSError as error:
         raise EdgeBenchError(f"{out}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return len(rows)
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from edge_runtime import CorpusError, audio
 from edge_runtime.wav import write_wav
 
+from .extra import making, write_table
 from .workers import cores
 
 SOUNDFONTS = ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf2/default-GM.sf2")
@@ -178,7 +179,7 @@ def render_folder(
 ) -> int:  # fmt: skip
     """Render all MIDI files of a corpus into ``out/music`` with a ``SOURCES.csv``; return how many came out.
 
-    The folder appears when all is rendered: a training would take half of it without a word.
+    The folder appears when all is rendered.
 
     Raises
     ------
@@ -187,13 +188,9 @@ def render_folder(
     """
     font = soundfont()
     items = list(list_files(root, variants=variants))
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CorpusError(f"{out}: exists already; move it away, or name another folder with --out")
-    aside = out.with_name(f"{out.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "music").mkdir(parents=True)
     rows = []
-    with ThreadPoolExecutor(cores()) as workers:
+    with making(out) as aside, ThreadPoolExecutor(cores()) as workers:
+        (aside / "music").mkdir()
         rendered = workers.map(lambda item: render(item, font, seconds=seconds, seed=seed), items)
         for number, (item, samples) in enumerate(zip(items, rendered, strict=True), start=1):
             if progress:
@@ -204,9 +201,5 @@ def render_folder(
             write_wav(aside / name, samples, 16000)
             rows.append([name, "music", "train", f"midi/{item.group}", f"{len(samples) / 16000:.2f}", item.licence,
                          f"midi:{item.source}"])  # fmt: skip
-    with (aside / "SOURCES.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "class", "split", "group", "seconds", "licence", "source_repo"])
-        writer.writerows(rows)
-    aside.replace(out)
+        write_table(aside, rows)
     return len(rows)
