@@ -179,8 +179,8 @@ def gather(table: Path | None, directory: Path | None, out: Path, mirror: str | 
 def overlap(extra: tuple[Path, ...], corpus: Path | None, above: float, json_file: str | None) -> None:
     """Find recordings for training, also in EXTRA folders, that sound like some of the validation or test split.
 
-    Exit code 1 if there are any: a network would be judged on what it has learnt by heart. Three minutes an hour of
-    training recordings.
+    Exit code 1 if there are any: a network would be judged on what it has learnt by heart. An hour of training
+    recordings against an hour of others takes about a minute.
 
     \b
     Example:
