@@ -2,7 +2,7 @@
 
 Collections borrow from each other: the rain of one game is the rain of another. Cepstra of one second, without the
 level (c0) and each coefficient's mean, are compared with every second of the other recordings at every frame, by the
-cosine. Copies lie near 1 whatever their level, their equalisation or a lossy codec; different recordings below 0.85.
+cosine. A copy lies near 1, also when it is quieter, later or filtered.
 """
 
 from __future__ import annotations
