@@ -184,8 +184,17 @@ def test_a_command_leaves_its_own_result(tmp_path: Path) -> None:
 
 def test_a_changed_job_is_refused(tmp_path: Path) -> None:
     assert run(commands(tmp_path, ("one", "pass")), tmp_path / "q") == 0
-    with pytest.raises(ConfigError, match="one with other settings than the queue's"):
+    with pytest.raises(ConfigError, match="one with other settings or another shipped bundle than the queue's"):
         run(commands(tmp_path, ("one", "print(1)")), tmp_path / "q")
+
+
+def test_another_shipped_bundle_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[[job]]\nname = "a"\ncommand = ["edge-bench", "verify", "swishnet-slim-int8"]\n'
+    (before,) = job_queue.load(write(tmp_path, text)).jobs
+    (tmp_path / "new.tflite").write_bytes(b"new")
+    monkeypatch.setattr(job_queue, "resolve", lambda name: tmp_path / "new.tflite")
+    (after,) = job_queue.load(tmp_path / "queue.toml").jobs
+    assert before.digest != after.digest and before.label == after.label
 
 
 def test_a_killed_queue_takes_its_job_along_and_goes_on(tmp_path: Path) -> None:

@@ -148,6 +148,34 @@ def test_seeds_are_judged_together(monkeypatch, tmp_path):
     assert cells["d"]["difference 2s"]["interval"][0] > 0
 
 
+def test_int8_is_compared_on_interpreters(tmp_path, corpus_root, cache):
+    """A job's models are evaluated by the command itself; a row for each but the first."""
+    names = ["swishnet-slim-float32", "swishnet-slim-int8"]
+    jobs = "".join(
+        f'[[job]]\nname = "{backend}"\nresult = "{{out}}/{backend}.json"\n'
+        f'command = {["edge-bench", "evaluate", *names, "--backend", backend, "--json", f"{{out}}/{backend}.json"]}\n'
+        for backend in ("litert", "numpy")
+    )
+    file, out = tmp_path / "t.toml", tmp_path / "results"
+    file.write_text(f'{jobs}[table]\nkind = "evaluations"\ntitle = "t"\n[table.rows]\nnumpy = "ours"\n')
+    places = {"--corpus": corpus_root, "--out": out, "--runs": tmp_path / "runs", "--cache": cache, "--nice": 0}
+    done = CliRunner().invoke(group, ["reproduce", str(file), *(str(x) for pair in places.items() for x in pair)])
+    assert done.exit_code == 0, done.output
+    table = json.loads((out / "t.json").read_text())
+    assert [row["label"] for row in table["rows"]] == ["litert", "ours"] and table["corpus"]
+    of_job = json.loads((tmp_path / "runs" / "numpy.json").read_text())
+    cell = table["rows"][1]["cells"]
+    assert cell["macro_f1 1s"]["mean"] == of_job["evaluations"][1]["clips_by_length"]["1"]["macro_f1"]
+    assert cell["difference 1s"]["mean"] == pytest.approx(
+        cell["macro_f1 1s"]["mean"] - of_job["evaluations"][0]["clips_by_length"]["1"]["macro_f1"]
+    )
+    assert "difference 0.5s" in (out / "t.md").read_text() and (out / "t.png").is_file()
+
+    head, queue = tables.load(str(file))
+    with pytest.raises(ConfigError, match="litert: is no evaluation of two models"):
+        tables.of_evaluations(head, queue, {"litert": of_job["evaluations"][0]})
+
+
 def test_systems_are_scored_timed_and_logged(tmp_path, corpus_root, cache):
     file = tmp_path / "pair.toml"
     file.write_text(

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import ConfigError
+from edge_runtime.bundle import resolve, shipped
 
 from . import recipe as recipes
 from .experiment import build, read_toml, read_values
@@ -101,7 +102,7 @@ class Job:
     values : dict
         The experiment; empty for a command.
     digest : str
-        Fingerprint of all that decides the result, the corpus apart.
+        Fingerprint of all that decides the result, shipped bundles that a command names included, the corpus apart.
     """
 
     entry: JobEntry
@@ -193,5 +194,8 @@ def _job(entry: JobEntry, seed: int | None, base: Mapping[str, Any], head: Queue
     if not entry.command:
         seeded = {} if seed is None else {head.seed_key: seed}
         values = recipes.override(base, {**entry.overrides, **seeded}, where)
-    said = json.dumps([values, entry.command, seed, entry.extra], sort_keys=True)
+    named = [part for part in entry.command if part in shipped()]
+    bundles = {name: hashlib.sha256(resolve(name).read_bytes()).hexdigest() for name in named}
+    decides = [values, entry.command, seed, entry.extra, *([bundles] if bundles else [])]
+    said = json.dumps(decides, sort_keys=True)
     return Job(entry, seed, values, hashlib.sha256(said.encode()).hexdigest()[:12])

@@ -49,7 +49,7 @@ def of_jobs(queue: Queue, results: Sequence[Mapping[str, Any]], path: Path) -> d
     Raises
     ------
     ConfigError
-        If a job has a result that another recipe, override or command gave.
+        If a job has a result that another recipe, override, command or shipped bundle gave.
     """
     found = {}
     for job in queue.jobs:
@@ -58,8 +58,8 @@ def of_jobs(queue: Queue, results: Sequence[Mapping[str, Any]], path: Path) -> d
                 continue
             if result["digest"] != job.digest:
                 raise ConfigError(
-                    f"{path}: has {job.label} with other settings than the queue's; give the changed job another name, "
-                    "or delete that line and the job's folder"
+                    f"{path}: has {job.label} with other settings or another shipped bundle than the queue's; give the "
+                    "changed job another name, or delete that line and the job's folder"
                 )
             found[job.label] = result
     return found

@@ -80,6 +80,8 @@ def reproduce(
         if last not in found:
             raise ConfigError(f"{last}: has no result yet, so there is no table; leave --render out")
         made = {"rows": [], "differences": [], "result": dict(found[last])}
+    elif head.kind == "evaluations":
+        made = tables.of_evaluations(head, queue, found)
     elif head.kind == "paired":
         made = tables.of_pairs(head, queue, folder, found, corpus=root, cache=cache, progress=Bar())
     else:

@@ -2,8 +2,9 @@
 
 A table's file is a queue's (`edge_bench.train.job_queue`) with a ``[table]`` that says what to make of the runs. The
 kinds are ``seeds`` (means over seeds and differences paired by seed), ``paired`` (every row against the first on the
-same clips, with intervals over recordings), ``systems`` (`edge_bench.train.system_table`) and ``segmentation`` (the
-last job is an ``edge-bench evaluate-segmentation``).
+same clips, with intervals over recordings), ``evaluations`` (every job is an ``edge-bench evaluate`` of two or more
+models; a row for each after its first), ``systems`` (`edge_bench.train.system_table`) and ``segmentation`` (the last
+job is an ``edge-bench evaluate-segmentation``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .job_queue import Queue, parse
 from .job_results import value_at
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
-KINDS = ("seeds", "paired", "systems", "segmentation")
+KINDS = ("seeds", "paired", "evaluations", "systems", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,36 @@ def of_pairs(
             if delta:
                 cells[f"difference {clip}s"] = {"mean": delta["delta"], "interval": list(delta["interval"])}
         rows.append({"name": name, "label": head.rows.get(name, name), "n": len(given[name]), "cells": cells})
+    return {"rows": rows, "differences": []}
+
+
+def of_evaluations(head: TableHead, queue: Queue, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows of class-average F1 and its difference to the first model of the same job, paired by recording.
+
+    Raises
+    ------
+    ConfigError
+        If a job evaluated one model only.
+    """
+    rows = []
+    for job in queue.jobs:
+        if job.label not in found:
+            continue
+        result = found[job.label]
+        if "differences" not in result:
+            raise ConfigError(f"{job.label}: is no evaluation of two models; name both in its command")
+        for other, change in zip(result["evaluations"][1:], result["differences"], strict=True):
+            cells = {}
+            for clip, scores in other["clips_by_length"].items():
+                delta = change["clips_by_length"][clip]["macro_f1"]
+                cells[f"macro_f1 {clip}s"] = {"mean": scores["macro_f1"], "interval": scores["intervals"]["macro_f1"]}
+                cells[f"difference {clip}s"] = {"mean": delta["delta"], "interval": delta["interval"]}
+            label = head.rows.get(job.entry.name, job.entry.name)
+            several = len(result["differences"]) > 1
+            rows.append({
+                "name": job.entry.name, "label": f"{label}: {other['model']}" if several else label, "n": 1,
+                "corpus": other["corpus"], "cells": cells,
+            })  # fmt: skip
     return {"rows": rows, "differences": []}
 
 
