@@ -3,8 +3,8 @@
 * Operators that only move numbers about share one scale with what they move: `groups`.
 * Sigmoid, tanh and softmax have the ranges that TFLite fixes.
 * What only a sigmoid or a tanh looks at need not be told apart beyond +-6 in int8, where both are flat: +-6 in place of
-  +-24 gives four times the resolution where it counts. A gate's input has +-6, a half or a quarter of that, and its
-  output +-1: trained networks come close to 6 and 1, and equal scales are stored once.
+  +-24 gives four times the resolution where it counts. A gate's input has +-6 or half of that, whichever costs least
+  behind the sigmoid or tanh (a tanh is nearly flat at 3), and its output +-1; equal scales are stored once.
 * The mean over time sees three instants in a clip of 2 s. In one of 0.5 or 1 s it sees one, which ranges wider: it
   shares the scale of what it averages.
 
@@ -42,6 +42,7 @@ MOVING = {
     "SLICE", "SQUEEZE", "EXPAND_DIMS",
 }  # fmt: skip
 SQUASHING = {"LOGISTIC", "TANH"}
+SHARES = (1.0, 0.5)  # of GATE_RANGE
 
 
 def fixed_range(operator: str, kind: Activations) -> Range | None:
@@ -63,14 +64,14 @@ class Group:
         Known beforehand.
     limit : range, optional
         No need to reach beyond.
-    is_gate : bool
-        Read by sigmoids and tanhs alone.
+    squashed_by : set of str
+        The operators that read it, if those are sigmoids and tanhs alone.
     """
 
     members: set[int] = field(default_factory=set)
     fixed: Range | None = None
     limit: Range | None = None
-    is_gate: bool = False
+    squashed_by: set[str] = field(default_factory=set)
 
 
 def groups(graph: tflite.Subgraph, *, kind: Activations = INT8, input_limit: float | None = None) -> list[Group]:
@@ -109,7 +110,7 @@ def groups(graph: tflite.Subgraph, *, kind: Activations = INT8, input_limit: flo
     for group in found:
         if kind is INT8 and readers[id(group)] and readers[id(group)] <= SQUASHING:
             group.limit = GATE_RANGE
-            group.is_gate = True
+            group.squashed_by = readers[id(group)]
     if input_limit is not None:
         group_of[graph.inputs[0]].limit = (-input_limit, input_limit)
     return found
@@ -155,6 +156,28 @@ class _Histogram:
             if error <= smallest:
                 best, smallest = (share * self.low, share * self.high), error
         return best
+
+    def least_error_behind(self, operators: set[str], limit: Range) -> Range:
+        """Return the share of `limit` whose rounding and clipping cost least behind sigmoids or tanhs.
+
+        Rounding is taken as even within a step: bins are about as wide as a step, so they cannot tell it.
+        """
+        centres = (np.arange(2 * BINS) - BINS + 0.5) * self._width
+        used = self._counts > 0
+        values, weights = centres[used], self._counts[used]
+
+        def error(bounds: Range) -> float:
+            low, high = bounds
+            inside = (values >= low) & (values <= high)
+            total = np.zeros(len(values))
+            for operator in operators:
+                pace = 1.0 if operator == "TANH" else 0.5  # sigmoid(x) = (1 + tanh(x / 2)) / 2
+                squashed, clipped = np.tanh(pace * values), np.tanh(pace * np.clip(values, low, high))
+                rounding = (pace**2 * (1 - squashed**2) * (high - low) / 255) ** 2 / 12
+                total += np.where(inside, rounding, (pace * (clipped - squashed)) ** 2)
+            return float((weights * total).sum())
+
+        return min(((share * limit[0], share * limit[1]) for share in SHARES), key=error)
 
     def range(self, method: str, kind: Activations) -> Range:
         if method == "min-max":
@@ -205,16 +228,17 @@ def measure(
     return {
         index: chosen
         for group, histogram in zip(found, histograms, strict=True)
-        for chosen in [_within(group, histogram.range(method, kind) if group.fixed is None else group.fixed)]
+        for chosen in [_chosen(group, histogram, method, kind)]
         for index in group.members
     }
 
 
-def _within(group: Group, wanted: Range) -> Range:
+def _chosen(group: Group, histogram: _Histogram, method: str, kind: Activations) -> Range:
+    if group.fixed is not None:
+        return group.fixed
     if group.limit is None:
-        return wanted
-    if group.is_gate:
-        reach = max(-wanted[0], wanted[1])
-        share = next((share for share in (0.25, 0.5) if reach <= share * group.limit[1]), 1.0)
-        return share * group.limit[0], share * group.limit[1]
-    return max(wanted[0], group.limit[0]), min(wanted[1], group.limit[1])
+        return histogram.range(method, kind)
+    if group.squashed_by:
+        return histogram.least_error_behind(group.squashed_by, group.limit)
+    low, high = histogram.range(method, kind)
+    return max(low, group.limit[0]), min(high, group.limit[1])

@@ -26,7 +26,7 @@ from edge_bench.quantize.forms import two_forms  # noqa: E402
 from edge_bench.quantize.fuse import fuse  # noqa: E402
 from edge_bench.quantize.layers import layer_noise, to_blame  # noqa: E402
 from edge_bench.quantize.quantiser import INT8, INT16, quantise_graph, weight_scales  # noqa: E402
-from edge_bench.quantize.ranges import GATED_RANGE, _Histogram, groups, measure  # noqa: E402
+from edge_bench.quantize.ranges import GATE_RANGE, GATED_RANGE, SHARES, _Histogram, groups, measure  # noqa: E402
 from edge_bench.quantize.recipes import RECIPES, recipe_of  # noqa: E402
 from edge_bench.quantize.slices import is_identity  # noqa: E402
 
@@ -222,6 +222,31 @@ def test_a_calm_scale_is_hardly_wider_and_hardly_ever_rounded_otherwise() -> Non
             counts.append(sum(int(mismatches(np.array([s], np.float32), *use)[0]) for use in uses))
         assert after[-1] <= before[-1]
     assert np.median(before) > 200 and np.median(after) < np.median(before) / 3, "at the middles of 2 x 256 steps"
+
+
+@pytest.mark.parametrize("operator", ["LOGISTIC", "TANH"])
+@pytest.mark.parametrize("spread", [0.5, 1.5, 2.5, 4.0, 8.0])
+def test_a_gate_has_the_range_that_costs_least_behind_it(operator: str, spread: float) -> None:
+    """Against quantised numbers themselves: no other share is better by more than a twentieth."""
+    x = spread * np.random.default_rng(0).standard_normal(40_000).astype(np.float32)
+    histogram = _Histogram()
+    histogram.add(x)
+
+    def squash(values: np.ndarray) -> np.ndarray:
+        return np.tanh(values) if operator == "TANH" else 1 / (1 + np.exp(-values))
+
+    def error(bounds: tuple[float, float]) -> float:
+        scale, zero = INT8.scale_and_zero(bounds)
+        steps = np.clip(np.rint(x / scale) + zero, INT8.low, INT8.high)
+        return float(((squash((steps - zero) * scale) - squash(x)) ** 2).sum())
+
+    chosen = histogram.least_error_behind({operator}, GATE_RANGE)
+    others = {share: error((share * GATE_RANGE[0], share * GATE_RANGE[1])) for share in SHARES}
+    assert error(chosen) <= 1.05 * min(others.values())
+    if operator == "LOGISTIC" and spread >= 4:
+        assert chosen == GATE_RANGE
+    if operator == "TANH" and spread <= 4:
+        assert chosen[0] == GATE_RANGE[0] / 2, "a tanh is nearly flat at 3, whatever reaches farther"
 
 
 @given(st.floats(1e-3, 0.02), st.integers(-200_000, 200_000))
