@@ -144,9 +144,9 @@ def fetch(name: str, directory: Path | None, mirror: str | None, keep_archive: b
 @click.option("--mirror", envvar="EDGE_BENCH_DEBIAN", help="A mirror of Debian; or EDGE_BENCH_DEBIAN.")
 @click.option("--keep-archive", is_flag=True, help="Do not delete the packages afterwards.")
 def gather(table: Path | None, directory: Path | None, out: Path, mirror: str | None, keep_archive: bool) -> None:
-    """Take recordings out of free packages of Debian (4.0 GB) into a folder that train takes as --extra.
+    """Take recordings out of free packages of Debian (5.5 GB) into a folder that train takes as --extra.
 
-    Speech in many languages, music and noises from 23 packages; TABLE is a TOML file with others. YAMNet, whose weights
+    Speech in many languages, music and noises from 51 packages; TABLE is a TOML file with others. YAMNet, whose weights
     lie in the folder EDGE_BENCH_WEIGHTS, checks the labels. Packages that lie in --dir already are used.
 
     \b
