@@ -45,6 +45,17 @@ def test_every_table_of_the_package_makes_sense():
         assert head.title and set(head.rows) == {job.entry.name for job in queue.jobs}
 
 
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in tables.TABLES.glob("*.toml")))
+def test_the_results_are_of_the_jobs_as_they_are_now(name: str) -> None:
+    """Of their recipes and of the shipped bundles: a change of either is no longer what the table says."""
+    _, queue = tables.load(name)
+    lines = RESULTS / f"{name}.jsonl"
+    assert job_results.of_jobs(queue, job_results.read(lines), lines)
+
+
 def test_means_intervals_and_differences_over_seeds(tmp_path):
     head, queue = tables.load("distillation")
     lines = tmp_path / "distillation.jsonl"
