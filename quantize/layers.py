@@ -1,6 +1,8 @@
 """What integers do to each operator of a graph: noise, saturation, dead channels, and who is to blame.
 
-The float graph and the integer one run side by side in numpy (`edge_runtime.executor`), tensor by tensor.
+The float graph and the integer one run side by side in numpy (`edge_runtime.executor`), tensor by tensor. What only a
+sigmoid or a tanh looks at is cut to +-6 or less on purpose (`edge_bench.quantize.ranges`): it is compared with the
+float numbers cut alike, and what the cut costs is the sigmoid's or tanh's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from edge_runtime import BundleError, tflite
 from edge_runtime.classify import dequantise, quantise
 from edge_runtime.executor import Executor
 
-from .ranges import MOVING
+from .ranges import MOVING, groups
 from .slices import is_identity
 
 Float32 = NDArray[np.float32]
@@ -38,7 +40,7 @@ class LayerNoise:
     added : float
         Noise to signal beyond that of its noisiest input: what this operator is to blame for.
     saturated : float
-        Share of outputs at a limit of the integers.
+        Share of outputs at a limit of the integers; 0 where that is wanted.
     dead_channels : int
         Channels that gave one integer for all clips while the float ones moved.
     """
@@ -77,12 +79,16 @@ def layer_noise(integers: bytes, exact: bytes, clips: Float32) -> list[LayerNois
     runners = Executor(integers), Executor(exact)
     sums = [_Sum() for _ in graphs[0].operators]
     inputs = _Sum()
+    of_int8 = np.dtype(runners[0].input_dtype) == np.int8
+    cut = {i for group in groups(graphs[1]) if of_int8 and group.squashed_by for i in group.members}
     for clip in clips:
         fed = quantise(clip[None, None], *runners[0].input_quantization, runners[0].input_dtype)
         coarse, fine = runners[0].tensors(fed), runners[1].tensors(clip[None, None])
         inputs.add(fed, graphs[0].tensors[graphs[0].inputs[0]], clip[None, None])
         for total, a, b in zip(sums, graphs[0].operators, graphs[1].operators, strict=True):
-            total.add(coarse[a.outputs[0]], graphs[0].tensors[a.outputs[0]], fine[b.outputs[0]])
+            total.add(
+                coarse[a.outputs[0]], graphs[0].tensors[a.outputs[0]], fine[b.outputs[0]], cut=b.outputs[0] in cut
+            )
     noise = {graphs[0].inputs[0]: inputs.noise}
     found = []
     for number, (total, mine, its) in enumerate(zip(sums, graphs[0].operators, graphs[1].operators, strict=True)):
@@ -94,7 +100,7 @@ def layer_noise(integers: bytes, exact: bytes, clips: Float32) -> list[LayerNois
             LayerNoise(
                 number, mine.name, graphs[0].tensors[mine.outputs[0]].shape,
                 round(float(-10 * np.log10(max(total.noise, 1e-12))), 2), max(0.0, total.noise - before),
-                0.0 if mine.name in FLAT else total.saturated, total.dead,
+                0.0 if mine.name in FLAT or its.outputs[0] in cut else total.saturated, total.dead,
             )
         )  # fmt: skip
     return found
@@ -113,15 +119,18 @@ class _Sum:
         self._at_limit = self._count = 0
         self._ends: Any = None
 
-    def add(self, values: NDArray[Any], tensor: tflite.Tensor, exact: NDArray[Any]) -> None:
+    def add(self, values: NDArray[Any], tensor: tflite.Tensor, exact: NDArray[Any], *, cut: bool = False) -> None:
         quantization = tensor.quantization
         assert quantization is not None
-        real = dequantise(values, quantization.scale[0], quantization.zero_point[0])
+        scale, zero_point = quantization.scale[0], quantization.zero_point[0]
+        real = dequantise(values, scale, zero_point)
+        limits = np.iinfo(values.dtype)
+        if cut:
+            exact = np.clip(exact, *dequantise(np.array([limits.min, limits.max], values.dtype), scale, zero_point))
         self._signal += float((exact.astype(np.float64) ** 2).sum())
         self._error += float(((real - exact).astype(np.float64) ** 2).sum())
-        limits = np.iinfo(values.dtype)
         # a ReLU's zeros lie at the lower limit by nature
-        low = values == limits.min if quantization.zero_point[0] != limits.min else np.zeros(values.shape, bool)
+        low = values == limits.min if zero_point != limits.min else np.zeros(values.shape, bool)
         self._at_limit += int((low | (values == limits.max)).sum())
         self._count += values.size
         flat = [a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (values, exact)]

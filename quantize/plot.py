@@ -60,5 +60,6 @@ def _draw_scores(axis: Any, result: dict[str, Any]) -> None:
         axis.bar_label(bars, [f"{v:.1f}" for v in values], fontsize=7)
     low = min(100 * r[k] for r in result["by_length"].values() for k in ("float_macro_f1", "int8_macro_f1"))
     axis.set_xticks(places, [f"{name} s" for name in lengths])
-    axis.set(ylabel="validation class-average F1, %", ylim=(max(0, low - 5), 101), title=result["form"])
+    axis.set(ylabel="validation class-average F1, %", ylim=(max(0, low - 5), 101))
+    axis.set_title(result["form"], fontsize=8, wrap=True)
     axis.legend(fontsize=7, loc="lower right")

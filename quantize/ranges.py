@@ -137,6 +137,11 @@ class _Histogram:
         place = np.floor(values.ravel() / self._width).astype(np.int64) + BINS
         self._counts += np.bincount(np.clip(place, 0, 2 * BINS - 1), minlength=2 * BINS)
 
+    def _bins(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the centres and counts of the bins that hold something."""
+        used = self._counts > 0
+        return ((np.arange(2 * BINS) - BINS + 0.5) * self._width)[used], self._counts[used]
+
     def percentile(self) -> Range:
         total = np.cumsum(self._counts)
         edges = (np.arange(2 * BINS + 1) - BINS) * self._width
@@ -145,9 +150,7 @@ class _Histogram:
         return max(self.low, float(edges[first])), min(self.high, float(edges[last + 1]))
 
     def least_error(self, kind: Activations) -> Range:
-        centres = (np.arange(2 * BINS) - BINS + 0.5) * self._width
-        used = self._counts > 0
-        values, weights = centres[used], self._counts[used]
+        values, weights = self._bins()
         best, smallest = (self.low, self.high), np.inf
         for share in np.linspace(0.2, 1.0, 41):
             scale, zero = kind.scale_and_zero((share * self.low, share * self.high))
@@ -162,18 +165,16 @@ class _Histogram:
 
         Rounding is taken as even within a step: bins are about as wide as a step, so they cannot tell it.
         """
-        centres = (np.arange(2 * BINS) - BINS + 0.5) * self._width
-        used = self._counts > 0
-        values, weights = centres[used], self._counts[used]
+        values, weights = self._bins()
 
         def error(bounds: Range) -> float:
-            low, high = bounds
+            (low, high), (step, _) = bounds, INT8.scale_and_zero(bounds)
             inside = (values >= low) & (values <= high)
             total = np.zeros(len(values))
             for operator in operators:
                 pace = 1.0 if operator == "TANH" else 0.5  # sigmoid(x) = (1 + tanh(x / 2)) / 2
                 squashed, clipped = np.tanh(pace * values), np.tanh(pace * np.clip(values, low, high))
-                rounding = (pace**2 * (1 - squashed**2) * (high - low) / 255) ** 2 / 12
+                rounding = (pace**2 * (1 - squashed**2) * step) ** 2 / 12
                 total += np.where(inside, rounding, (pace * (clipped - squashed)) ** 2)
             return float((weights * total).sum())
 

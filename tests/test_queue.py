@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_bench.train import job_queue, job_results, job_runner, recipe
-from edge_runtime import ConfigError, EdgeBenchError
+from edge_runtime import ConfigError, EdgeBenchError, bundle
 from edge_runtime.files import append_json
 
 TINY = """
@@ -191,8 +191,7 @@ def test_a_changed_job_is_refused(tmp_path: Path) -> None:
 def test_another_shipped_bundle_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[[job]]\nname = "a"\ncommand = ["edge-bench", "verify", "swishnet-slim-int8"]\n'
     (before,) = job_queue.load(write(tmp_path, text)).jobs
-    (tmp_path / "new.tflite").write_bytes(b"new")
-    monkeypatch.setattr(job_queue, "resolve", lambda name: tmp_path / "new.tflite")
+    monkeypatch.setattr(job_queue, "read", lambda name: bundle.read("swishnet-wide-int8"))
     (after,) = job_queue.load(tmp_path / "queue.toml").jobs
     assert before.digest != after.digest and before.label == after.label
 

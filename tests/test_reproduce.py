@@ -15,6 +15,7 @@ from edge_bench.train import job_results, tables
 from edge_runtime import ConfigError
 from edge_runtime.files import append_json
 
+RESULTS = Path(__file__).parent.parent / "results"
 F1 = {"slim": 0.80, "slim-distilled": 0.83, "wide": 0.81, "wide-distilled": 0.86, "slim-distilled-mean": 0.84,
       "wide-distilled-mean": 0.86}  # fmt: skip
 
@@ -43,9 +44,6 @@ def test_every_table_of_the_package_makes_sense():
     for name in names:
         head, queue = tables.load(name)
         assert head.title and set(head.rows) == {job.entry.name for job in queue.jobs}
-
-
-RESULTS = Path(__file__).parent.parent / "results"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in tables.TABLES.glob("*.toml")))

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime import ConfigError
-from edge_runtime.bundle import resolve, shipped
+from edge_runtime.bundle import read, shipped
 
 from . import recipe as recipes
 from .experiment import build, read_toml, read_values
@@ -194,8 +194,7 @@ def _job(entry: JobEntry, seed: int | None, base: Mapping[str, Any], head: Queue
     if not entry.command:
         seeded = {} if seed is None else {head.seed_key: seed}
         values = recipes.override(base, {**entry.overrides, **seeded}, where)
-    named = [part for part in entry.command if part in shipped()]
-    bundles = {name: hashlib.sha256(resolve(name).read_bytes()).hexdigest() for name in named}
+    bundles = {name: read(name).sha256 for name in set(shipped()).intersection(entry.command)}
     decides = [values, entry.command, seed, entry.extra, *([bundles] if bundles else [])]
     said = json.dumps(decides, sort_keys=True)
     return Job(entry, seed, values, hashlib.sha256(said.encode()).hexdigest()[:12])
