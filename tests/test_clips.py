@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_bench.train import clips
+from edge_bench.train.batches import ClipBatches, Masking, TeacherTracks
 from edge_runtime import ConfigError, CorpusError, EdgeBenchError, FrontEnd, FrontEndConfig
 
 PLAIN = FrontEndConfig()
 UNIT = PLAIN.normalised(np.zeros(20), np.ones(20))
-STILL = clips.Masking(spans=0, level_db=0.0)
+STILL = Masking(spans=0, level_db=0.0)
 
 
 def numbered(lengths: list[int], labels: list[str] | None = None, **options: Any) -> Any:
@@ -29,7 +30,7 @@ def numbered(lengths: list[int], labels: list[str] | None = None, **options: Any
 
 
 def batches(pool: Any, config: FrontEndConfig = UNIT, **options: Any) -> Any:
-    return clips.ClipBatches(pool, config, CLASSES, **{"masking": STILL, "batch": 32, "steps": 6, **options})
+    return ClipBatches(pool, config, CLASSES, **{"masking": STILL, "batch": 32, "steps": 6, **options})
 
 
 def test_frames_of_the_clip_lengths() -> None:
@@ -166,7 +167,7 @@ def test_normalised_before_it_is_padded() -> None:
 def test_masked_spans_lie_in_the_clip() -> None:
     pool = numbered([600] * 6)
     still = batches(pool, clip_s=(1.0,), steps=20)
-    masked = batches(pool, clip_s=(1.0,), steps=20, masking=clips.Masking(spans=1, longest=25, level_db=0.0))
+    masked = batches(pool, clip_s=(1.0,), steps=20, masking=Masking(spans=1, longest=25, level_db=0.0))
     widths = []
     for i in range(20):
         a, b = still[i][0], masked[i][0]
@@ -185,7 +186,7 @@ def test_a_shift_of_level_moves_only_the_zeroth_coefficient() -> None:
     config = PLAIN.normalised(np.zeros(20), scale)
     pool = numbered([600] * 6)
     a = batches(pool, config, clip_s=(0.5,))[0][0]
-    b = batches(pool, config, clip_s=(0.5,), masking=clips.Masking(spans=0, level_db=6.0))[0][0]
+    b = batches(pool, config, clip_s=(0.5,), masking=Masking(spans=0, level_db=6.0))[0][0]
     inside = a[:, :, 2] != 0
     assert np.array_equal(inside, b[:, :, 2] != 0) and not b[~inside].any()
     np.testing.assert_allclose(a[:, :, 1:], b[:, :, 1:], atol=1e-5)
@@ -204,7 +205,7 @@ def test_the_level_shift_is_what_a_gain_does() -> None:
 
 def test_a_shift_of_level_on_mel_bands() -> None:
     config = FrontEndConfig(kind="log_mel", mel_bands=20).normalised(np.zeros(20), np.ones(20))
-    masking = clips.Masking(spans=0, level_db=6.0)
+    masking = Masking(spans=0, level_db=6.0)
     try:
         a, b = (batches(numbered([600] * 3), config, clip_s=(0.5,), masking=m)[0][0] for m in (STILL, masking))
     except ConfigError:
@@ -241,7 +242,7 @@ def teacher_of(lengths: list[int], window: int = 96, hop: int = 48) -> Any:
     for i, n in enumerate(lengths):
         rows = max(1, (n - window) // hop + 1)
         pieces.append((CLASSES[i % 3], np.column_stack([np.full(rows, i), np.arange(rows), np.zeros(rows)])))
-    return clips.TeacherTracks(pool_of(pieces), window, hop)
+    return TeacherTracks(pool_of(pieces), window, hop)
 
 
 @settings(max_examples=100, deadline=None)

@@ -64,6 +64,18 @@ print(sorted({n.partition(".")[0] for n in sys.modules} & {"tensorflow", "tflite
     assert python(code, str(bundles["int8"])) == "[]\n"
 
 
+def test_evaluating_a_bundle_loads_no_tensorflow(bundles: dict[str, Path], corpus_root: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from edge_bench.train.evaluate_cli import evaluate
+evaluate(sys.argv[1:], standalone_mode=False)
+print(sorted({n.partition(".")[0] for n in sys.modules} & {"tensorflow", "keras", "tflite_runtime"}))
+"""
+    places = ["--corpus", str(corpus_root), "--cache", str(tmp_path)]
+    lines = python(code, str(bundles["int8"]), "--clips", "1", *places).splitlines()
+    assert lines[-1] == "[]" and any(line.startswith("1 s") for line in lines)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=MODULES)
 def test_source_imports(path: Path) -> None:
     """At module level: relative, numpy or the standard library. Nowhere: this project's other packages."""

@@ -19,7 +19,8 @@ from edge_runtime import ConfigError, EdgeBenchError, FrontEnd, FrontEndConfig
 keras = pytest.importorskip("keras")
 
 from edge_bench.train import fit as fit_module  # noqa: E402
-from edge_bench.train.clips import Masking, TeacherTracks, evaluation_clips  # noqa: E402
+from edge_bench.train.batches import Masking, TeacherTracks  # noqa: E402
+from edge_bench.train.clips import evaluation_clips  # noqa: E402
 from edge_bench.train.features import normalisation  # noqa: E402
 from edge_bench.train.fit import FitConfig, fit, predict, rate_at, score, validation_sets  # noqa: E402
 from edge_bench.train.models import build  # noqa: E402

@@ -43,7 +43,7 @@ def open_model(path: str, backend: str = "auto") -> tuple[FrontEndConfig, tuple[
         return experiment.front_end, experiment.classes, experiment.model, lambda x: predict(model, x)
 
     built = read(resolve(path))
-    apart = backend == "tflite-runtime"  # it does not work in a process that has loaded TensorFlow, as this one has
+    apart = backend == "tflite-runtime"  # it does not work in a process that has loaded TensorFlow, for a Keras model
     return built.front_end, built.classes, built.name, lambda x: predict_bundle(
         built, x, backend=backend, sandbox=apart
     )

@@ -65,7 +65,8 @@ def evaluate(
     if not all(0 < s <= 60 for s in lengths):
         raise ConfigError(f"--clips: {clips!r} holds a length that is not above 0 and at most 60 s")
     root = need_corpus(corpus)
-    import_tensorflow()
+    if any(map(_is_training, models)):
+        import_tensorflow()
     from . import snr as noisy
     from .evaluate import answers, differences, score, write_log
 
@@ -108,6 +109,10 @@ def evaluate(
                 for r, d in zip(results[1:], apart, strict=True)
             ],
         })  # fmt: skip
+
+
+def _is_training(model: str) -> bool:
+    return model.endswith(".keras") or Path(model).is_dir()
 
 
 def _labels(results: list[dict[str, Any]]) -> list[str]:

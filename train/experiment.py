@@ -20,7 +20,7 @@ from .augment import Augmentation
 from .inputs import Cuts
 
 if TYPE_CHECKING:
-    from .clips import TeacherTracks
+    from .batches import TeacherTracks
     from .corpus import Corpus
     from .features import Pool
     from .finetune import Start

@@ -26,7 +26,8 @@ from edge_runtime import ConfigError, EdgeBenchError, FrontEndConfig
 from edge_runtime.metrics import evaluate
 
 from . import models
-from .clips import ClipBatches, ClipSet, Masking, TeacherTracks, evaluation_clips
+from .batches import ClipBatches, Masking, TeacherTracks
+from .clips import ClipSet, evaluation_clips
 from .distribution import clip_after_sum
 from .features import Pool
 

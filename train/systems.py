@@ -27,8 +27,8 @@ from .features import Pool, features
 from .inputs import Cuts, Inputs
 
 if TYPE_CHECKING:
+    from .batches import RowBatches
     from .fit import Watch
-    from .rows import RowBatches
 
 Float32 = NDArray[np.float32]
 Predict = Callable[[Float32], Float32]
@@ -225,8 +225,9 @@ def _fit_network(
 ) -> tuple[int, Sequence[dict[str, float]], dict[str, Any]]:
     import keras
 
+    from .batches import RowBatches
     from .fit import FitConfig, claim, fit_batches, write_aside
-    from .rows import RowBatches, examples
+    from .rows import examples
 
     how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
     keras.utils.set_random_seed(how.seed)
@@ -292,7 +293,8 @@ def _fit_baseline(
     import time
 
     from . import baselines_io
-    from .rows import RowBatches, examples
+    from .batches import RowBatches
+    from .rows import examples
 
     how = check_baseline(experiment)
     classes = experiment.classes

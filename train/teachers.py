@@ -1,7 +1,7 @@
 """Teachers to distil from: logits along the recordings, computed once over the pool of augmented copies.
 
 A teacher looks at a window that slides along each piece of the pool, so that any clip that training cuts later finds
-the rows that cover it (`edge_bench.train.clips.TeacherTracks`).
+the rows that cover it (`edge_bench.train.batches.TeacherTracks`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_runtime import ConfigError, FrontEnd, FrontEndConfig
 from edge_runtime.interpreter import Session
 
 from .augment import rms
-from .clips import TeacherTracks
+from .batches import TeacherTracks
 from .corpus import Corpus
 from .features import Pool, features
 

@@ -98,8 +98,8 @@ def trial(experiment: Experiment, pool: Pool, seed: int, config: TrialsConfig) -
     """
     import keras
 
+    from .batches import RowBatches
     from .fit import FitConfig
-    from .rows import RowBatches
 
     how = build(FitConfig, {"seed": seed, **experiment.fit}, "[fit]")
     classes = experiment.classes
