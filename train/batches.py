@@ -147,7 +147,9 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         inside = at >= (first - context)[:, None]
         rows = self._pool.starts[piece][:, None] + np.where(inside, at, 0) % np.maximum(length, 1)[:, None]
         inside &= (length > 0)[:, None]
-        x = (np.asarray(self._pool.data[rows], np.float32) - self._mean) * self._scale
+        x = np.take(np.asarray(self._pool.data), rows, axis=0).astype(np.float32, copy=False)
+        x -= self._mean
+        x *= self._scale
         if self._masking.level_db or self._masking.tone_db:
             x += self._level_and_tone(rng, batch)
         for _ in range(self._masking.spans):
