@@ -142,6 +142,7 @@ def test_the_same_seed_gives_the_same_weights(whole: Any, train: Any, tmp_path: 
     assert [row["loss"] for row in again.history] == [row["loss"] for row in whole[0].history]
 
 
+@pytest.mark.slow
 def test_fewer_validations_change_no_weight(whole: Any, train: Any, tmp_path: Path) -> None:
     rare = train(tmp_path / "rare", replace(HOW, validate_every=2))
     scores = {row["epoch"]: row["score"] for row in whole[0].history}

@@ -216,7 +216,8 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
             if number == 0:
                 for r, a, b in zip(result["rows"], x, y, strict=True):
                     axis.annotate(f"{r['unknown_below']:g}", (a, b), (6, 3), textcoords="offset points", fontsize=8)
-        axis.set(xlabel=f"false activations an hour of {results[0]['noise']}", title=label, xlim=(0, None))
+        axis.set(xlabel=f"false activations an hour of {results[0]['noise']}", title=label)
+        axis.set_xlim(left=-0.02 * axis.get_xlim()[1])  # none an hour stays in sight
         axis.grid(alpha=0.3)
         move_labels_apart(axis)
     axes[0, 0].set(ylabel="share of time found, %", ylim=(None, 101))
