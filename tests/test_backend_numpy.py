@@ -144,6 +144,7 @@ def test_pair_tables_are_the_operator() -> None:
     np.testing.assert_array_equal(run(a, b[:1]), (a.astype(int) // 2 - b[:1].astype(int) // 3).astype(np.int8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["verify", "--json", "-"], ["inspect", "swishnet-slim-int8", "--json", "-"]])
 def test_commands_take_it(arguments: list[str]) -> None:
     code = "import sys; from edge_bench.benchmarks.cli import main; main(sys.argv[1:])"

@@ -77,6 +77,7 @@ def test_the_network_in_keras_runs_on_tensorflows_cpu() -> None:
     assert found == {"absent": "no GPU that TensorFlow sees here"}
 
 
+@pytest.mark.slow
 def test_the_medians_of_runs_and_their_spread(tmp_path: Path) -> None:
     foreign, out = tmp_path / "theirs.tflite", tmp_path / "r.json"
     foreign.write_bytes(read(SHIPPED).flatbuffer)

@@ -67,6 +67,7 @@ def test_bugs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert fuzz.outcome("tflite", b"c", tmp_path) == "BundleError"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"

@@ -513,6 +513,7 @@ def test_views(corpus_root: Path, tmp_path: Path, shared_cache: None, capsys: py
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_trials_command(corpus_root: Path, tmp_path: Path, shared_cache: None) -> None:
     (tmp_path / "small.toml").write_text(
         'model = "poolnet"\nclasses = ["speech", "music"]\nleave_out = ["noise"]\n'

@@ -365,3 +365,16 @@ def test_predict_is_the_model_a_batch_at_a_time(data: Any) -> None:
     model = new_model()
     x = evaluation_clips(data[1], data[2], CLASSES, 0.5).x[:37]
     np.testing.assert_allclose(predict(model, x, batch=10), model(x), atol=1e-6)
+
+
+def test_predict_follows_the_weights() -> None:
+    """Of many batches, too, which a graph answers: of the whole batches and of what is left."""
+    x = np.random.default_rng(5).standard_normal((23, 48, 20)).astype(np.float32)
+    model = new_model()
+    first = predict(model, x, batch=4)
+    np.testing.assert_allclose(first, model(x), atol=1e-6)
+    for weight in model.trainable_variables:
+        weight.assign(weight * 0.5)
+    second = predict(model, x, batch=4)
+    np.testing.assert_allclose(second, model(x), atol=1e-6)
+    assert np.abs(second - first).max() > 1e-3
