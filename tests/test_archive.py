@@ -344,6 +344,7 @@ def test_part_of_a_wav(tmp_path: Path) -> None:
         list(read_blocks(tmp_path / "a.wav", first=-1))
 
 
+@pytest.mark.slow
 def test_progress_on_a_terminal(tree: Path, tmp_path: Path) -> None:
     """In a terminal of its own: a bar that reaches the end, then the summary; nothing of it without a terminal."""
     import pty

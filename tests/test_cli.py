@@ -122,6 +122,7 @@ def test_verify_and_inspect(tmp_path: Path) -> None:
     assert report["receptive_field_s"] == pytest.approx(1.095)
 
 
+@pytest.mark.slow
 def test_a_folder_with_its_own_train_and_benchmarks_does_not_matter(tmp_path: Path, recording: Path) -> None:
     """The command, the pytest plugin and a notebook, whose kernel looks for modules in its own folder first."""
     project = tmp_path / "project"

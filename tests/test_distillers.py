@@ -19,7 +19,9 @@ from edge_runtime import ConfigError, FrontEnd, FrontEndConfig
 CLASSES = ("speech", "music", "noise")
 
 
-@pytest.mark.parametrize(("name", "dropout"), [("swishnet-slim", 0.2), ("swishnet-wide", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "dropout"), [("swishnet-slim", 0.2), pytest.param("swishnet-wide", 0.0, marks=pytest.mark.slow)]
+)
 def test_the_trained_twin_is_the_network(name: str, dropout: float) -> None:
     model = models.build(name, dropout=dropout)
     twin = models.trainee(model)

@@ -75,6 +75,7 @@ def drawn_gate(monkeypatch: pytest.MonkeyPatch, slower: float, seed: int, **opti
     return gate(read(SHIPPED), read(SHIPPED), GateOptions(plant=plant, seed=0, **options))
 
 
+@pytest.mark.slow
 def test_decisions_on_drawn_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     caught = [drawn_gate(monkeypatch, 1.06, seed) for seed in range(6)]
     assert [g["verdict"] for g in caught] == ["regress"] * 6

@@ -54,6 +54,7 @@ def history(*arguments: str) -> Any:
 # --- change points ---
 
 
+@pytest.mark.slow
 @given(st.integers(6, 20), st.integers(6, 20), st.integers(0, 99), st.sampled_from([0.5, 0.8, 1.3, 4.0]))
 @settings(max_examples=25, deadline=None)
 def test_a_clear_step_is_found_where_it_is(before: int, after: int, seed: int, factor: float) -> None:
@@ -64,6 +65,7 @@ def test_a_clear_step_is_found_where_it_is(before: int, after: int, seed: int, f
     assert change.ratio == pytest.approx(factor, rel=0.03) and change.p <= 0.01
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_alpha_says() -> None:
     rng = np.random.default_rng(3)
     alarms = sum(bool(change_points(np.exp(rng.normal(0, 0.05, 30)), alpha=0.05, smallest=0)) for _ in range(200))

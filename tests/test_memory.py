@@ -13,6 +13,7 @@ from edge_runtime import BundleError
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 def test_ten_thousand_calls_add_nothing_and_the_stages_add_up(tmp_path: Path) -> None:
     out = tmp_path / "memory.json"
     done = CliRunner().invoke(

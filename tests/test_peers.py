@@ -34,6 +34,7 @@ def onnx(name: str) -> str:
     return str(Path(runtime.__file__).parent / "datasets" / name)
 
 
+@pytest.mark.slow
 def test_a_foreign_file_is_timed_in_the_same_run(foreign: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     done = CliRunner().invoke(

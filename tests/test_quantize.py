@@ -212,6 +212,7 @@ def test_halves_of_a_convolution_share_a_scale(exact: Any) -> None:
     assert (largest == largest[0]).all() and largest[0] > 127 / (1 + ROOM) - 1, "each channel uses all steps"
 
 
+@pytest.mark.slow
 def test_a_calm_scale_is_hardly_wider_and_hardly_ever_rounded_otherwise() -> None:
     before, after = [], []
     for scale in np.exp(np.random.default_rng(0).uniform(np.log(6e-4), np.log(0.02), 20)):
@@ -438,6 +439,7 @@ def test_only_int8_is_trained(slim: Any, calibration: convert.Calibration) -> No
 # --- noise by operator ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_operator_that_was_spoilt_is_to_blame(exact: Any) -> None:
     graph = exact("b1")
     ranges = measure(graph, clips(8))

@@ -157,6 +157,7 @@ def test_seeds_are_judged_together(monkeypatch, tmp_path):
     assert cells["d"]["difference 2s"]["interval"][0] > 0
 
 
+@pytest.mark.slow
 def test_int8_is_compared_on_interpreters(tmp_path, corpus_root, cache):
     """A job's models are evaluated by the command itself; a row for each but the first."""
     names = ["swishnet-slim-float32", "swishnet-slim-int8"]

@@ -129,6 +129,7 @@ def test_hangs_end(hostile: Path, deed: str, limits: Limits, words: str) -> None
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line(hostile: Path, tmp_path: Path) -> None:
     file = tmp_path / "stranger.tflite"
     file.write_bytes(flatbuffer() + b"SEGV")

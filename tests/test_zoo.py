@@ -39,7 +39,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "separable-plain": ({"bands": 32, "frames": 64}, (32, 64, 3)),
 }
 # these take longest to trace; the fast run has the others, and test_teacher.py saves and loads MobileNet
-SLOW = ("mobilenet", "allconv", "allconv-mel", "genre", "musicnoise", "poolnet", "poolnet-conv", "separable-plain")
+SLOW = ("mobilenet", "allconv", "allconv-mel", "genre", "musicnoise", "poolnet", "poolnet-conv", "separable", "separable-plain")
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
 
 

@@ -74,7 +74,22 @@ class TeacherTracks:
         return total / len(points)
 
 
-class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class _Endless(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches that differ from epoch to epoch."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._steps, self.epoch = steps, 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def on_epoch_end(self) -> None:
+        """Go on to fresh batches."""
+        self.epoch += 1
+
+
+class ClipBatches(_Endless):
     """Endless random batches of clips of mixed lengths; the same seed gives the same batches.
 
     Item i is ``(clips (batch, frames, features), one-hot labels (batch, classes))``; with a teacher the labels are
@@ -100,7 +115,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         temperature: float = 1.0,
         pads: bool = True,
     ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
+        super().__init__(steps)
         if not config.mean:
             raise ConfigError("training needs a front end with normalisation; see features.normalisation")
         if config.kind == "power" and (masking.level_db or masking.tone_db):
@@ -109,20 +124,12 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._labels = np.array([self._classes.index(pool.recordings[i].label) for i in pool.recording])
         self._cumulative = np.cumsum(source_weights(pool, self._classes, power=source_power))
         self._lengths = [clip_frames(config, s) for s in clip_s]
-        self._batch, self._steps, self._seed = batch, steps, seed
+        self._batch, self._seed = batch, seed
         self._masking, self._mixup, self._smoothing = masking, mixup, smoothing
         self._mean = np.asarray(config.mean, np.float32)
         self._scale = np.asarray(config.scale, np.float32)
         self._teacher, self._temperature = teacher, temperature
         self._padded: Callable[[int], int] = padded_frames if pads else int
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def on_epoch_end(self) -> None:
-        """Go on to fresh batches."""
-        self.epoch += 1
 
     def __getitem__(self, index: int) -> tuple[Float32, Float32]:
         rng = np.random.default_rng([self._seed, self.epoch, index])
@@ -187,7 +194,7 @@ class ClipBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return (change[:, None, :] * self._scale).astype(np.float32)
 
 
-class RowBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class RowBatches(_Endless):
     """Endless random batches of a pool's rows; the same seed gives the same batches.
 
     Item i is ``(x (batch, *shape), one-hot labels (batch, classes))``. Every class is drawn as often as any other, and
@@ -198,19 +205,11 @@ class RowBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self, pool: Pool, shape: Sequence[int], classes: Sequence[str], *, batch: int, steps: int, seed: int = 0,
         smoothing: float = 0.0, source_power: float = 0.5,
     ) -> None:  # fmt: skip
-        super().__init__(workers=1, use_multiprocessing=False)
+        super().__init__(steps)
         self._pool, self._shape, self._classes = pool, tuple(shape), len(classes)
         self._labels = np.array([list(classes).index(pool.recordings[i].label) for i in pool.recording])
         self._cumulative = np.cumsum(source_weights(pool, classes, power=source_power))
-        self._batch, self._steps, self._seed, self._smoothing = batch, steps, seed, smoothing
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def on_epoch_end(self) -> None:
-        """Go on to fresh batches."""
-        self.epoch += 1
+        self._batch, self._seed, self._smoothing = batch, seed, smoothing
 
     def __getitem__(self, index: int) -> tuple[Float32, Float32]:
         rng = np.random.default_rng([self._seed, self.epoch, index])
