@@ -38,9 +38,8 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "separable": ({"bands": 32, "frames": 64}, (32, 64, 3)),
     "separable-plain": ({"bands": 32, "frames": 64}, (32, 64, 3)),
 }
-# these take longest to trace; the fast run has the others, and test_teacher.py saves and loads MobileNet
-SLOW = ("mobilenet", "allconv", "allconv-mel", "genre", "musicnoise", "poolnet", "poolnet-conv", "separable", "separable-plain")
-EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SMALL]
+# the others take longer to trace: they wait for the slow run
+EACH = [name if name == "snn" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
 
 
 def network(name: str, **options: Any) -> Any:
