@@ -303,8 +303,8 @@ def test_rate_and_length() -> None:
     changed = with_rate(recipe, rate=1e-6, epochs=7)
     how = experiment.build(FitConfig, changed.fit, "test")
     assert (how.learning_rate, how.final_rate, how.epochs, how.first_cycle) == (1e-6, 1e-6, 7, 7)
-    slim = experiment.build(FitConfig, with_rate(experiment.load("swishnet-slim"), epochs=7).fit, "test")
-    assert (slim.epochs, slim.first_cycle, slim.learning_rate) == (7, 20, 3e-3), "two cosines stay as they are"
+    wide = experiment.build(FitConfig, with_rate(experiment.load("swishnet-wide"), epochs=7).fit, "test")
+    assert (wide.epochs, wide.first_cycle, wide.learning_rate) == (7, 20, 3e-3), "two cosines stay as they are"
     assert with_rate(recipe) == recipe
     with pytest.raises(ConfigError, match="rates"):
         experiment.build(FitConfig, with_rate(recipe, rate=-1.0).fit, "test")
