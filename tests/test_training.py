@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -265,11 +266,19 @@ def test_resuming_with_dropout_is_exact(train: Any, tmp_path: Path) -> None:
     assert distance(again.model, whole.model) == 0
 
 
+@pytest.fixture(scope="module")
+def stopped(train: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that was interrupted after two epochs, to be copied."""
+    folder: Path = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, say=StopAfter(2))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [0, 100, 5000])
-def test_a_half_written_backup(train: Any, tmp_path: Path, cut: int) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "f", say=StopAfter(2))
+def test_a_half_written_backup(train: Any, stopped: Path, tmp_path: Path, cut: int) -> None:
+    shutil.copytree(stopped, tmp_path / "f")
     backup = tmp_path / "f" / "state.npz"
     backup.write_bytes(backup.read_bytes()[:cut])
     try:
@@ -279,9 +288,8 @@ def test_a_half_written_backup(train: Any, tmp_path: Path, cut: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_backup_of_another_version(train: Any, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "f", say=StopAfter(2))
+def test_a_backup_of_another_version(train: Any, stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped, tmp_path / "f")
     backup = tmp_path / "f" / "state.npz"
     arrays = dict(np.load(backup))
     arrays["v0"] = arrays["v0"][:1]
