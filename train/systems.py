@@ -105,15 +105,9 @@ class System:
 
 def network_predictor(model: Any, shape: Sequence[int], batch: int = 128) -> Predict:
     """Return a prediction of rows, a batch at a time."""
-    import tensorflow as tf
+    from .fit import predict
 
-    step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-
-    def predict(rows: Float32) -> Float32:
-        parts = [np.asarray(rows[i : i + batch], np.float32).reshape(-1, *shape) for i in range(0, len(rows), batch)]
-        return np.concatenate([step(tf.constant(part)).numpy() for part in parts])
-
-    return predict
+    return lambda rows: predict(model, rows.reshape(-1, *shape), batch)
 
 
 def find(path: str | Path) -> System | None:
