@@ -13,19 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from . import tflite
 from .cases import Case
+from .crosscheck_worker import Array, differ, distance
 from .errors import ConfigError, InterpreterError
 from .interpreter import BACKENDS, KERNELS
 
-Array = NDArray[Any]
 LOCATE = 16  # inputs that are followed operator by operator
 
 
@@ -139,14 +139,15 @@ def crosscheck(
             runs = [_Run(name, kind, case) for kind in kinds for case in cases]
             asked |= {run.key: run for run in runs}
             try:
-                results |= _ask(folder, name, runs, whole=True, timeout_s=timeout_s)
+                results |= _ask(folder, name, runs, timeout_s=timeout_s)
             except InterpreterError as error:
                 unusable[name] = str(error)
         reference = _reference(results)
         if reference is None:
             raise InterpreterError(f"no interpreter runs this model: {_first_error(results, unusable)}")
         findings = [_compare(asked[key], results, reference) for key in results]
-        findings = _locate(folder, cases, findings, results, reference, timeout_s, say)
+        operators = [[operator.name for operator in graph.operators] for graph in tflite.read(flatbuffer).subgraphs]
+        findings = _locate(folder, cases, findings, results, reference, operators, timeout_s, say)
     return Report(" ".join(reference), tuple(findings), unusable)
 
 
@@ -188,7 +189,7 @@ def _compare(run: _Run, results: _Results, reference: tuple[str, str]) -> Findin
         return Finding(**{**vars(about), "error": outputs})
     wanted = results[(*reference, run.case.name)][1][0]
     assert isinstance(wanted, np.ndarray)
-    difference = _distance(outputs[0], wanted)
+    difference = distance(outputs[0], wanted)
     same = outputs[0].argmax(-1) == wanted.argmax(-1)
     return Finding(
         **{
@@ -198,58 +199,53 @@ def _compare(run: _Run, results: _Results, reference: tuple[str, str]) -> Findin
     )  # fmt: skip
 
 
-def _distance(a: Array, b: Array) -> Array:
-    kind = np.int64 if a.dtype.kind in "iu" else np.float64
-    distance: Array = np.abs(a.astype(kind) - b.astype(kind))
-    return distance
-
-
 def _locate(
     folder: Path, cases: Sequence[Case], findings: list[Finding], results: _Results, reference: tuple[str, str],
-    timeout_s: float, say: Callable[[str], None],
+    operators: Sequence[Sequence[str]], timeout_s: float, say: Callable[[str], None],
 ) -> list[Finding]:  # fmt: skip
-    """Add to findings with a difference the operator where it begins."""
+    """Add to findings with a difference, more than the last bits of a float, the operator where it begins."""
     by_name = {case.name: case for case in cases}
-    todo = [f for f in findings if f.largest and not f.error]
-    traced: _Results = {}
+    todo: list[Finding] = []
     smaller: dict[str, Case] = {}
-    for finding in todo:
+    for finding in findings:
+        if finding.error or not finding.largest:
+            continue
         case = by_name[finding.case]
-        outputs, wanted = (
+        outputs, right = (
             results[kind, kernels, case.name][1]
             for kind, kernels in ((finding.backend, finding.kernels), reference)
         )
-        assert not isinstance(outputs, str) and not isinstance(wanted, str)
-        worst = _distance(outputs[0], wanted[0]).reshape(len(case.x), -1).max(1)
+        assert not isinstance(outputs, str) and not isinstance(right, str)
+        if not differ(outputs[0], right[0]):
+            continue
+        todo.append(finding)
+        worst = distance(outputs[0], right[0]).reshape(len(case.x), -1).max(1)
         chosen = np.argsort(-worst)[:LOCATE]
         smaller[finding.case] = Case(case.name, case.subgraph, case.x[chosen])
-    runs = [_Run(f.backend, f.kernels, smaller[f.case]) for f in todo]
-    runs += [_Run(*reference, case) for case in smaller.values()]
-    for backend in dict.fromkeys(run.backend for run in runs):
+    if not todo:
+        return findings
+    say(f"{reference[0]}: operator by operator")
+    runs = [_Run(*reference, case) for case in smaller.values()]
+    known = _ask(folder, reference[0], runs, timeout_s=timeout_s, wanted={})
+    wanted = {name: arrays for (_, _, name), (_, arrays) in known.items() if not isinstance(arrays, str)}
+    traced: _Results = {}
+    for backend in dict.fromkeys(f.backend for f in todo):
         say(f"{backend}: operator by operator")
-        mine = [run for run in runs if run.backend == backend]
-        traced |= _ask(folder, backend, mine, whole=False, timeout_s=timeout_s)
-    return [_with_operator(f, traced, reference) if f in todo else f for f in findings]
-
-
-def _with_operator(
-    finding: Finding, traced: _Results, reference: tuple[str, str]
-) -> Finding:
-    (_, mine), (_, wanted) = traced[finding.backend, finding.kernels, finding.case], traced[(*reference, finding.case)]
-    if isinstance(mine, str) or isinstance(wanted, str):
-        return finding
-    names = mine[0]
-    for number, (a, b) in enumerate(zip(mine[1:], wanted[1:], strict=True)):
-        largest = float(_distance(a, b).max(initial=0))
-        # float kernels sum in another order: not worth a word until it is more than that
-        if largest > (0 if a.dtype.kind in "iu" else 1e-5 * max(1.0, float(np.abs(b).max(initial=0)))):
-            return Finding(
-                **{
-                    **vars(finding), "operator": number, "operator_name": str(names[number]),
-                    "operator_largest": largest,
-                }
-            )  # fmt: skip
-    return finding
+        runs = [_Run(f.backend, f.kernels, smaller[f.case]) for f in todo if f.backend == backend]
+        traced |= _ask(folder, backend, runs, timeout_s=timeout_s, wanted=wanted)
+    located = []
+    for finding in findings:
+        _, mine = traced.get((finding.backend, finding.kernels, finding.case), ("", ""))
+        if not isinstance(mine, str) and finding.case in wanted:
+            number = len(mine) - 1  # it stopped at the first difference
+            there = wanted[finding.case][number]
+            if differ(mine[number], there):
+                finding = replace(
+                    finding, operator=number, operator_name=operators[by_name[finding.case].subgraph][number],
+                    operator_largest=float(distance(mine[number], there).max()),
+                )  # fmt: skip
+        located.append(finding)
+    return located
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -282,8 +278,13 @@ def render(report: Report) -> str:
 # --- the other process ----------------------------------------------------------------------------
 
 
-def _ask(folder: Path, backend: str, runs: Sequence[_Run], *, whole: bool, timeout_s: float) -> _Results:
+def _ask(
+    folder: Path, backend: str, runs: Sequence[_Run], *, timeout_s: float,
+    wanted: Mapping[str, Sequence[Array]] | None = None,
+) -> _Results:  # fmt: skip
     """Return what a backend gives in a process of its own.
+
+    With `wanted`: what every operator gives, up to the first that differs from those which it names for the case.
 
     Raises
     ------
@@ -293,7 +294,11 @@ def _ask(folder: Path, backend: str, runs: Sequence[_Run], *, whole: bool, timeo
     request = []
     for number, run in enumerate(runs):
         np.save(folder / f"in-{number}.npy", run.case.x)
-        request.append({"kernels": run.kernels, "subgraph": run.case.subgraph, "whole": whole})
+        request.append({"kernels": run.kernels, "subgraph": run.case.subgraph, "whole": wanted is None})
+        known = folder / f"wanted-{number}.npz"
+        known.unlink(missing_ok=True)
+        if wanted and run.case.name in wanted:
+            np.savez(known, *wanted[run.case.name])
     (folder / "request.json").write_text(json.dumps(request))
     environment = {**os.environ, **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")}
     try:

@@ -172,14 +172,14 @@ def test_both_forms_share_their_weights(models: dict[str, bytes], precision: str
 
 def outcome(data: bytes, *, limit_s: float = 2.0) -> tflite.Model | None:
     """Read and return the model, None for a BundleError; anything else fails, and so does being slow."""
-    start = time.process_time()
+    start = time.thread_time()
     try:
         return tflite.read(data)
     except BundleError as error:
         assert "\n" not in str(error)
         return None
     finally:
-        assert time.process_time() - start < limit_s
+        assert time.thread_time() - start < limit_s
 
 
 def mutations(data: bytes, count: int, seed: int) -> Any:
@@ -359,17 +359,17 @@ def test_a_model_without_a_subgraph() -> None:
 def test_a_small_file_is_never_slow() -> None:
     data = build(500, 500)
     assert len(data) < 5000
-    start = time.process_time()
+    start = time.thread_time()
     outcome(data, limit_s=1e9)
-    assert time.process_time() - start < 0.25
+    assert time.thread_time() - start < 0.25
 
 
 def test_one_long_list_of_numbers_listed_often() -> None:
     data = build(1, 1, operators=2500, operator_inputs=2500)
     assert len(data) < 21000
-    start = time.process_time()
+    start = time.thread_time()
     outcome(data, limit_s=1e9)
-    assert time.process_time() - start < 0.1
+    assert time.thread_time() - start < 0.1
 
 
 # --- what lies behind the flatbuffer ----------------------------------------------------------
