@@ -24,7 +24,6 @@ from edge_bench.train.batches import Masking, TeacherTracks  # noqa: E402
 from edge_bench.train.clips import evaluation_clips  # noqa: E402
 from edge_bench.train.features import normalisation  # noqa: E402
 from edge_bench.train.fit import FitConfig, fit, predict, rate_at, score, validation_sets  # noqa: E402
-from edge_bench.train.models import build  # noqa: E402
 
 # one padded length, so that one graph is traced; the average follows quickly, because ten steps are all there are
 HOW = FitConfig(

@@ -202,6 +202,7 @@ class Network:
         trainee.compile(
             keras.optimizers.Adam(1e-3), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
+        trainee.optimizer.build(trainee.trainable_variables)
         order = np.random.default_rng(self._seed).permutation(len(x))
         held_out, rest = np.split(order, [max(1, len(x) // 10)])
         stop = keras.callbacks.EarlyStopping(patience=self._patience, restore_best_weights=True)

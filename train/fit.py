@@ -288,7 +288,6 @@ def _restore(folder: Path, model: keras.Model) -> list[dict[str, float]]:
     file = folder / "state.npz"
     if not file.is_file():
         return []
-    model.optimizer.build(model.trainable_variables)
     variables = _state(model)
     try:
         with np.load(file, allow_pickle=False) as saved:
@@ -430,6 +429,7 @@ def fit_batches(
         loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=how.xla and how.epochs * how.steps >= _WORTH_COMPILING,
     )
+    trainee.optimizer.build(trainee.trainable_variables)  # variables made within the step have it traced twice
     progress.history = _restore(folder, trainee)
     done = int(progress.history[-1]["epoch"]) if progress.history else 0
     if done:

@@ -135,6 +135,7 @@ def trial(experiment: Experiment, pool: Pool, seed: int, config: TrialsConfig) -
                 errors={pool.recordings[int(i)].name: int(n) for i, n in zip(names, counts, strict=True)},
             )  # fmt: skip
 
+    logits.optimizer.build(logits.trainable_variables)
     logits.fit(
         x.reshape(-1, *shape), y, batch_size=how.batch, epochs=config.epochs, verbose=0, class_weight=weights,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=judge)],
