@@ -98,9 +98,9 @@ def test_a_gate_by_counts_is_a_gate() -> None:
 def test_what_the_measuring_commands_write(tmp_path: Path) -> None:
     commands = {
         "run": ["run", "--rounds", "20", "--clips", "0.5", "--cold", "1"],
-        "gate": ["gate", SHIPPED, "--baseline", SHIPPED, "--seconds", "2", "--clock", "cpu"],
+        "gate": ["gate", SHIPPED, "--baseline", SHIPPED, "--seconds", "5", "--clock", "cpu"],
         "doctor": ["doctor"],
-        "gate-trial": ["gate-trial", "--runs", "1", "--seconds", "2", "--out", str(tmp_path / "trial.jsonl")],
+        "gate-trial": ["gate-trial", "--runs", "1", "--seconds", "5", "--out", str(tmp_path / "trial.jsonl")],
     }
     for kind, arguments in commands.items():
         out = tmp_path / f"{kind}.json"
