@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_bench.train import clips
-from edge_bench.train.batches import ClipBatches, Masking, TeacherTracks
+from edge_bench.train.batches import ClipBatches, TeacherTracks
+from edge_bench.train.fit_config import Masking
 from edge_runtime import ConfigError, CorpusError, EdgeBenchError, FrontEnd, FrontEndConfig
 
 PLAIN = FrontEndConfig()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edge_bench.train import corpus, experiment, models, reference, teachers
-from edge_bench.train.batches import ClipBatches, Masking
+from edge_bench.train.batches import ClipBatches
 from edge_bench.train.clips import clip_frames
 from edge_bench.train.features import Pool
+from edge_bench.train.fit_config import Masking
 from edge_runtime import ConfigError, FrontEnd, FrontEndConfig
 
 CLASSES = ("speech", "music", "noise")

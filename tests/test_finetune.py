@@ -25,7 +25,7 @@ from edge_bench.quantize.fuse import fuse  # noqa: E402
 from edge_bench.train import corpus, experiment, finetune, models, recover  # noqa: E402
 from edge_bench.train.experiment import Experiment, read_folder, run, with_rate  # noqa: E402
 from edge_bench.train.finetune import corpus_classes, open_start  # noqa: E402
-from edge_bench.train.fit import FitConfig  # noqa: E402
+from edge_bench.train.fit_config import FitConfig  # noqa: E402
 
 FIT = {
     "epochs": 2, "steps": 6, "batch": 16, "learning_rate": 1e-2, "final_rate": 1e-3, "first_cycle": 2, "ema": 0.5,

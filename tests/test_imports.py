@@ -76,6 +76,27 @@ print(sorted({n.partition(".")[0] for n in sys.modules} & {"tensorflow", "keras"
     assert lines[-1] == "[]" and any(line.startswith("1 s") for line in lines)
 
 
+def test_a_slip_in_a_recipe_is_told_before_tensorflow_loads(corpus_root: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from edge_bench.train.cli import train
+for recipe in sys.argv[3:]:
+    try:
+        train([recipe, "--corpus", sys.argv[1], "--out", sys.argv[2]], standalone_mode=False)
+    except Exception as error:
+        print(error)
+print(sorted({n.partition(".")[0] for n in sys.modules} & {"tensorflow", "keras"}))
+"""
+    texts = ('model = "swish"', 'model = "swishnet-slim"\n[fit]\nepoch = 3', 'model = "gmm"\n[fit]\nepochs = 3')
+    recipes = [tmp_path / f"{i}.toml" for i in range(len(texts))]
+    for file, text in zip(recipes, texts, strict=True):
+        file.write_text(text)
+    name, epoch, epochs, loaded = python(code, str(corpus_root), str(tmp_path / "out"), *map(str, recipes)).splitlines()
+    assert name.startswith("model 'swish' is unknown; the zoo has ") and "unknown key 'epochs'" in epochs
+    assert epoch.startswith("[fit]: unknown key 'epoch'; known are") and loaded == "[]"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=MODULES)
 def test_source_imports(path: Path) -> None:
     """At module level: relative, numpy or the standard library. Nowhere: this project's other packages."""

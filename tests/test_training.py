@@ -20,10 +20,11 @@ from edge_runtime import ConfigError, EdgeBenchError, FrontEnd, FrontEndConfig
 keras = pytest.importorskip("keras")
 
 from edge_bench.train import fit as fit_module  # noqa: E402
-from edge_bench.train.batches import Masking, TeacherTracks  # noqa: E402
+from edge_bench.train.batches import TeacherTracks  # noqa: E402
 from edge_bench.train.clips import evaluation_clips  # noqa: E402
 from edge_bench.train.features import normalisation  # noqa: E402
-from edge_bench.train.fit import FitConfig, fit, predict, rate_at, score, validation_sets  # noqa: E402
+from edge_bench.train.fit import fit, predict, score, validation_sets  # noqa: E402
+from edge_bench.train.fit_config import FitConfig, Masking, rate_at  # noqa: E402
 
 # one padded length, so that one graph is traced; the average follows quickly, because ten steps are all there are
 HOW = FitConfig(

@@ -18,25 +18,12 @@ from edge_runtime import ConfigError, FrontEndConfig
 
 from .clips import clip_frames, source_weights
 from .features import Pool
+from .fit_config import Masking
 from .models.swishnet import padded_frames
 
 Float32 = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Masking:
-    """Changes made on cepstra or mel bands in dB, new for every batch.
-
-    SpecAugment (Park et al. 2019): spans of time are replaced by mean frames. Level: a gain of g dB moves the zeroth
-    coefficient by ``g * sqrt(mel_bands)`` and nothing else. Tone: a gain of ``a cos(pi k (m + 1/2) / mel_bands)`` dB
-    over the bands m, as a microphone or a room has, moves coefficient k by ``a * sqrt(mel_bands / 2)``; a is drawn
-    with standard deviation ``tone_db / sqrt(k)``.
-    """
-
-    spans: int = 1
-    longest: int = 25
-    level_db: float = 6.0
-    tone_db: float = 0.0
+_MASKING = Masking()
 
 
 @dataclass(frozen=True)
@@ -107,7 +94,7 @@ class ClipBatches(_Endless):
         batch: int = 256,
         steps: int = 200,
         seed: int = 0,
-        masking: Masking = Masking(),
+        masking: Masking = _MASKING,
         mixup: float = 0.0,
         smoothing: float = 0.0,
         source_power: float = 0.5,

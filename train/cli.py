@@ -144,7 +144,7 @@ def train(
     from edge_runtime import ConfigError
 
     from . import distribution
-    from .experiment import load, read_values, run, settle, with_rate
+    from .experiment import how_to_train, load, read_values, run, with_rate
 
     if config is None and source is None:
         raise ConfigError("name a TOML file or a recipe, or a network to start from with --from")
@@ -155,6 +155,7 @@ def train(
         experiment = replace(experiment, freeze=_names(freeze))
     folder = out or Path("runs") / Path(config or "finetune").stem
     root = need_corpus(corpus)
+    how = how_to_train(experiment)
     import_tensorflow()
     start = None
     if source is not None:
@@ -167,7 +168,7 @@ def train(
     if classes:
         experiment = replace(experiment, classes=_names(classes))
     if devices != 1:
-        distribution.check_batch(getattr(settle(experiment), "batch", 0), devices)
+        distribution.check_batch(how.batch, devices)
     with distribution.devices(devices):
         result = run(
             experiment, root, folder, extra=extra, start=start, cache=cache, progress=Bar(),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .corpus import Corpus
     from .features import Pool
     from .finetune import Start
-    from .fit import FitConfig, Watch
+    from .fit import Watch
+    from .fit_config import FitConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -177,6 +178,24 @@ def load(path: str | Path) -> Experiment:
     return build(Experiment, read_values(path), str(path))
 
 
+def how_to_train(experiment: Experiment) -> FitConfig:
+    """Return how to train, after the model's name and ``[fit]`` were judged; this needs no Keras.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown model, or a key or a value in ``[fit]`` that makes no sense.
+    """
+    from . import models, systems
+    from .fit_config import FitConfig
+
+    if experiment.model in systems.BASELINES:
+        build(systems.BaselineFit, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+        return FitConfig(seed=experiment.seed)  # it has no epochs
+    models.check_name(experiment.model)
+    return build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+
+
 def settle(experiment: Experiment) -> FitConfig:
     """Return how to train, after everything was judged that can be without a corpus.
 
@@ -186,13 +205,13 @@ def settle(experiment: Experiment) -> FitConfig:
         For an unknown model, or a key or a value in its options or in ``[fit]`` that makes no sense.
     """
     from . import models, systems
-    from .fit import FitConfig
 
+    how = how_to_train(experiment)
     if experiment.model in systems.BASELINES:
         systems.check_baseline(experiment)
-        return FitConfig(seed=experiment.seed)  # it has no epochs
-    models.configure(experiment.model, **experiment.options)
-    return build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+    else:
+        models.configure(experiment.model, **experiment.options)
+    return how
 
 
 @dataclass(frozen=True)

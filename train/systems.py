@@ -220,7 +220,8 @@ def _fit_network(
     import keras
 
     from .batches import RowBatches
-    from .fit import FitConfig, claim, fit_batches, write_aside
+    from .fit import claim, fit_batches, write_aside
+    from .fit_config import FitConfig
     from .rows import examples
 
     how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")

@@ -99,7 +99,7 @@ def trial(experiment: Experiment, pool: Pool, seed: int, config: TrialsConfig) -
     import keras
 
     from .batches import RowBatches
-    from .fit import FitConfig
+    from .fit_config import FitConfig
 
     how = build(FitConfig, {"seed": seed, **experiment.fit}, "[fit]")
     classes = experiment.classes

@@ -90,6 +90,18 @@ def _module(entry: ModelEntry) -> Any:
     return importlib.import_module(f".{entry.module}", __name__)
 
 
+def check_name(name: str) -> None:
+    """Make sure that the zoo has a network.
+
+    Raises
+    ------
+    ConfigError
+        If it has none of this name.
+    """
+    if name not in ZOO:
+        raise ConfigError(f"model {name!r} is unknown; the zoo has {', '.join(sorted(ZOO))}")
+
+
 def configure(name: str, **options: Any) -> Any:
     """Return the configuration of a network of the zoo: the dataclass that its module's ``build`` takes.
 
@@ -100,8 +112,7 @@ def configure(name: str, **options: Any) -> Any:
     """
     from ..experiment import build as from_values
 
-    if name not in ZOO:
-        raise ConfigError(f"model {name!r} is unknown; the zoo has {', '.join(sorted(ZOO))}")
+    check_name(name)
     entry = ZOO[name]
     return from_values(getattr(_module(entry), entry.config), {**entry.options, **options}, f"model {name}")
 
