@@ -22,7 +22,15 @@ from edge_runtime.metrics import evaluate
 
 from . import inputs, models, report
 from .clips import ClipSet
-from .experiment import Experiment, Prepared, build, load_corpus, read_folder, write_description
+from .experiment import (
+    Experiment,
+    Prepared,
+    build,
+    how_to_train,
+    load_corpus,
+    read_folder,
+    write_description,
+)
 from .features import Pool, features
 from .inputs import Cuts, Inputs
 
@@ -221,10 +229,9 @@ def _fit_network(
 
     from .batches import RowBatches
     from .fit import claim, fit_batches, write_aside
-    from .fit_config import FitConfig
     from .rows import examples
 
-    how = build(FitConfig, {"seed": experiment.seed, **experiment.fit}, "[fit]")
+    how = how_to_train(experiment)
     keras.utils.set_random_seed(how.seed)
     found = inputs_of(experiment, training=True)
     shape = found.what.shape
