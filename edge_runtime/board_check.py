@@ -41,7 +41,8 @@ def try_operators(bundle: Bundle) -> tuple[str, str]:
     session.run(session.fill().copy())
     for key in bundle.info["forms"]:
         if key != "clip":
-            SignatureSession(bundle.flatbuffer, key)
+            form = SignatureSession(bundle.flatbuffer, key)
+            form.run(form.fill().copy())
     found = session.backend, session.version
     session.close()
     return found

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from . import median
 from .bundle import Bundle
 from .dense import Float32, Pool
 from .dense_stream import Answers
 from .errors import ConfigError
 from .segments import SILENCE, Segment, Smoother
-from .smoothing import Smoothing
+from .smoothing import Smoothing, power_of
 
 UNKNOWN = "unknown"  #: label of segments whose confidence is too low
 SCHEMA = "edge-bench/segmentation/1"
@@ -133,6 +134,8 @@ class Decisions:
         self._settings = settings
         self._pool = Pool(settings.smoothing.pool, len(classes))
         self.smoother = Smoother(classes, settings.smoothing, hop_s=hop_s)
+        silence = settings.smoothing.silence_dbfs
+        self._silent = power_of(-math.inf if silence is None else silence)
         self.reset()
 
     def reset(self) -> None:
@@ -147,7 +150,8 @@ class Decisions:
         if self._settings.temperature != 1:
             logits = logits / np.float32(self._settings.temperature)
         probabilities = self._pool.push(logits)
-        return self._judge(self.smoother.push(probabilities, answers.dbfs)), probabilities
+        quiet = answers.power < self._silent
+        return self._judge(self.smoother.push_levels(median.in_steps(probabilities), quiet)), probabilities
 
     def finish(self, end_s: float) -> tuple[Segment, ...]:
         """End the stream: return the segments that are left, the last one up to `end_s`, and begin a new stream."""

@@ -66,15 +66,11 @@ class DenseNetwork:
 
 def softmax(logits: Float32) -> Float32:
     """Return probabilities along the last axis."""
-    # class by class: numpy is slow along short rows
-    top = logits[..., 0]
-    for i in range(1, logits.shape[-1]):
-        top = np.maximum(top, logits[..., i])
-    e = np.exp(logits - top[..., None])
-    total = e[..., 0]
-    for i in range(1, logits.shape[-1]):
-        total = total + e[..., i]
-    return np.asarray(e / total[..., None], np.float32)
+    # the classes in front: numpy is slow along short rows
+    e = np.ascontiguousarray(logits.T, np.float32)
+    e = np.exp(e - np.maximum.reduce(e))
+    e /= np.add.reduce(e)
+    return e.T
 
 
 class Pool:
@@ -101,7 +97,8 @@ class Pool:
         """Return the probabilities of the frames, shape (frames, classes)."""
         rounded = np.rint(logits * np.float32(_STEPS_OF_ONE))
         if self._length == 1:
-            return softmax(rounded / np.float32(_STEPS_OF_ONE))
+            rounded /= np.float32(_STEPS_OF_ONE)
+            return softmax(rounded)
         steps = rounded.astype(np.int64)
         whole = np.concatenate([self._before, steps])
         sums = np.concatenate([np.zeros((1, self._classes), np.int64), np.cumsum(whole, axis=0)])

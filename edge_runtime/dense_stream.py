@@ -21,8 +21,9 @@ from .bundle import Bundle
 from .classify import dequantise, quantise
 from .errors import BundleError, ConfigError, InterpreterError
 from .frontend import TILE, StreamingFrontEnd, as_samples
-from .interpreter import SignatureSession
-from .smoothing import levels_dbfs
+from .interpreter import Session
+from .smoothing import decibels, mean_squares
+from .truncate import truncated
 
 Float32 = NDArray[np.float32]
 
@@ -34,20 +35,25 @@ class Answers:
     Attributes
     ----------
     logits : np.ndarray, float32, shape (frames, classes)
-    dbfs : np.ndarray, float32, shape (frames,)
-        Level of each frame's hop.
+    power : np.ndarray, float32, shape (frames,)
+        Mean square of each frame's hop.
     """
 
     logits: Float32
-    dbfs: Float32
+    power: Float32
 
     def __len__(self) -> int:
         return len(self.logits)
 
+    @property
+    def dbfs(self) -> Float32:
+        """Level of each frame's hop, shape (frames,)."""
+        return decibels(self.power)
+
     @classmethod
     def joined(cls, parts: Sequence[Answers]) -> Answers:
         """Return answers that follow one another as one."""
-        return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.dbfs for p in parts]))
+        return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.power for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class DenseForm:
 
     block: int
     context: int
+    subgraph: int
 
     @classmethod
     def of(cls, bundle: Bundle) -> DenseForm:
@@ -70,7 +77,7 @@ class DenseForm:
         if form is None:
             raise BundleError(f"{bundle.path}: has no signature 'dense'; quantise it again")
         wide, block = int(form["input"]["shape"][2]), int(form["output"]["shape"][2])
-        return cls(block, wide - block)
+        return cls(block, wide - block, int(form["subgraph"]))
 
     @property
     def lead(self) -> int:
@@ -85,12 +92,12 @@ class DenseForm:
 class _Early:
     """The network on a few frames alone, for a live stream; only where it computes in whole numbers."""
 
-    def __init__(self, bundle: Bundle, whole: SignatureSession, context: int, hop: int, threads: int) -> None:
-        self._flatbuffer, self._backend, self._threads = bundle.flatbuffer, whole.backend, threads
+    def __init__(self, flatbuffer: bytes, whole: Session, context: int, hop: int, threads: int) -> None:
+        self._flatbuffer, self._backend, self._threads = flatbuffer, whole.backend, threads
         self._context, self._frames = context, -(-hop // TILE) * TILE
         few = 2 * self._frames <= whole.input_shape[2] - context
         self._may = few and np.issubdtype(whole.input_dtype, np.integer) and whole.backend != "numpy"
-        self._session: SignatureSession | None = None
+        self._session: Session | None = None
 
     def takes(self, frames: int) -> bool:
         """Say whether so many frames can be run alone; the interpreter is made when it is first needed."""
@@ -98,8 +105,8 @@ class _Early:
             return False
         if self._session is None:
             try:
-                self._session = SignatureSession(
-                    self._flatbuffer, "dense", frames=self._context + self._frames, backend=self._backend,
+                self._session = Session(
+                    self._flatbuffer, frames=self._context + self._frames, backend=self._backend,
                     threads=self._threads,
                 )  # fmt: skip
             except InterpreterError:  # a graph of fixed shapes
@@ -145,8 +152,9 @@ class DenseStream:
         if not form.may_begin(first):
             raise ConfigError(f"a stream cannot begin at frame {first}, only at multiples of {form.block}")
         self.config, self._hop, self._first = bundle.front_end, decision_hop, first
-        self._session = SignatureSession(bundle.flatbuffer, "dense", backend=backend, threads=threads)
-        self._early = _Early(bundle, self._session, form.context, decision_hop, threads)
+        flatbuffer = truncated(bundle.flatbuffer, subgraph=form.subgraph, model=bundle.model)
+        self._session = Session(flatbuffer, backend=backend, threads=threads)
+        self._early = _Early(flatbuffer, self._session, form.context, decision_hop, threads)
         self.backend, self.version = self._session.backend, self._session.version
         self._front_end = StreamingFrontEnd(self.config)
         scale, zero_point = self._session.input_quantization
@@ -167,9 +175,9 @@ class DenseStream:
         self._at = 0 if lead else self.form.context  # where in the network's input the next frame goes
         self._answered = self.form.context  # and the next one without an answer lies
         self._frames = self._first - (self.form.context if lead else 0)  # number of the next frame to be fed
-        self._unwanted = lead  # levels of the lead, which has no answers
+        self._unwanted = lead  # hops of the lead, which has no answers
         self._tail = np.empty(0, np.float32)
-        self._levels = np.empty(0, np.float32)
+        self._power = np.empty(0, np.float32)
 
     @property
     def first_sample(self) -> int:
@@ -243,18 +251,17 @@ class DenseStream:
     def _answers(self, raw: list[NDArray[Any]]) -> Answers:
         if not raw:
             return self._none
-        whole = np.concatenate(raw)
-        levels, self._levels = self._levels[: len(whole)], self._levels[len(whole) :]
-        return Answers(dequantise(whole, *self._session.output_quantization), levels)
+        whole = raw[0] if len(raw) == 1 else np.concatenate(raw)
+        power, self._power = self._power[: len(whole)], self._power[len(whole) :]
+        return Answers(dequantise(whole, *self._session.output_quantization), power)
 
     def _measure(self, x: Float32) -> None:
-        """Queue the levels of the hops that `x` completes; there are always as many as frames, or more."""
+        """Queue the power of the hops that `x` completes; there are always as many as frames, or more."""
         hop = self.config.hop_length
         whole = np.concatenate([self._tail, x]) if len(self._tail) else x
-        stop = len(whole) // hop * hop
-        self._tail = whole[stop:].copy()
-        if stop:
-            levels = levels_dbfs(whole[:stop], hop)
-            before = min(self._unwanted, len(levels))
+        hops = len(whole) // hop
+        self._tail = whole[hops * hop :].copy()
+        if hops:
+            before = min(self._unwanted, hops)
             self._unwanted -= before
-            self._levels = np.concatenate([self._levels, levels[before:]])
+            self._power = np.concatenate([self._power, mean_squares(whole, hop)[before:]])

@@ -104,7 +104,7 @@ def as_samples(samples: ArrayLike) -> Float32:
     if array.ndim != 1:
         raise AudioError(f"samples have shape {array.shape}, expected one channel of shape (n,)")
     if array.dtype == np.float32:
-        return np.ascontiguousarray(array)
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
     if array.dtype == np.int16:
         return array.astype(np.float32) / np.float32(32768)
     if array.dtype.kind != "f":
@@ -139,6 +139,13 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
             at = int(np.argmax(bad))
             why = "far above full scale" if np.isfinite(piece[at]) else "samples must be finite"
             raise AudioError(f"sample {offset + start + at} is {piece[at]:g}: {why}, expected values in [-1, 1]")
+
+
+def framed(samples: Float32, at: int, count: int, config: FrontEndConfig) -> Float32:
+    """Return a view of `count` frames from sample `at` on, shape (count, frame_length)."""
+    hop = config.hop_length * 4
+    # made this way it is bounds-checked and cheaper than as_strided
+    return np.ndarray((count, config.frame_length), np.float32, samples, at * 4, (hop, 4))
 
 
 class FrontEnd:
@@ -231,30 +238,27 @@ class FrontEnd:
             self.block(x, start, out[start : start + BLOCK])
         return out
 
-    def block(self, samples: Float32, first: int, out: Float32, *, offset: int = 0) -> None:
+    def block(self, samples: Float32, first: int, out: Float32) -> None:
         """Write the features of frames ``first ... first + len(out) - 1`` to `out`.
 
         Parameters
         ----------
         samples : np.ndarray, float32, shape (n,), contiguous
-            Holds sample ``offset * hop_length`` of the recording at index 0.
+            From the recording's start.
         first : int
             Number of the first frame, counted from the recording's start.
         out : np.ndarray, float32, shape (m, features)
             ``first % TILE + m`` may not be above ``BLOCK``.
-        offset : int
-            Number of the frame that begins at ``samples[0]``.
         """
+        self.features(framed(samples, first * self.config.hop_length, len(out), self.config), first, out)
+
+    def features(self, frames: Float32, first: int, out: Float32) -> None:
+        """Write the features of frames that are cut already, shape (m, frame_length), to `out`; see `block`."""
         config, tables = self.config, self._tables
-        count, hop = len(out), config.hop_length
-        view = self._cut(first % TILE, count)
-        # A view made this way is bounds-checked and cheaper than as_strided.
-        framed: Float32 = np.ndarray(
-            (count, config.frame_length), np.float32, samples, (first - offset) * hop * 4, (hop * 4, 4)
-        )
-        np.multiply(framed, tables.window, out=view.frames)
-        for frames, wide, padded, spectrum in view.transforms:
-            wide[...] = frames
+        view = self._cut(first % TILE, len(out))
+        np.multiply(frames, tables.window, out=view.frames)
+        for windowed, wide, padded, spectrum in view.transforms:
+            wide[...] = windowed
             if _FFT_TAKES_OUT:
                 transformed = self._transformed[: len(padded)]
                 np.fft.rfft(padded, out=transformed)  # type: ignore[call-arg, unused-ignore]
@@ -294,18 +298,18 @@ class StreamingFrontEnd:
         self.config = config
         self._front_end = FrontEnd(config)
         self._buffer = np.zeros(config.samples(2 * BLOCK), np.float32)
+        self._views: dict[tuple[int, int], Float32] = {}
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream; the next sample is the first of a new one."""
-        self._start = 0  # where the next frame begins in the buffer
-        self._stop = 0  # where the next sample goes
+        self._kept = 0  # samples in the buffer, from its beginning on: those that the next frame begins with
         self.frames = 0  #: frames given so far
 
     @property
     def samples(self) -> int:
         """Samples taken so far."""
-        return self.frames * self.config.hop_length + self._stop - self._start
+        return self.frames * self.config.hop_length + self._kept
 
     def push(self, samples: ArrayLike) -> Float32:
         """Take samples and return the frames that they complete.
@@ -326,30 +330,35 @@ class StreamingFrontEnd:
         """
         x = as_samples(samples)
         check_samples(x, self.samples)
-        if len(x) + self._stop <= len(self._buffer):
+        if self._kept + len(x) <= len(self._buffer):
             return self._take(x)
         step = len(self._buffer) - self.config.frame_length
-        parts = [self._take(x[i : i + step]) for i in range(0, len(x), step)]
-        return np.concatenate(parts)
+        return np.concatenate([self._take(x[i : i + step]) for i in range(0, len(x), step)])
 
     def _take(self, x: Float32) -> Float32:
-        config = self.config
-        if self._stop + len(x) > len(self._buffer):
-            kept = self._stop - self._start
-            self._buffer[:kept] = self._buffer[self._start : self._stop].copy()
-            self._start, self._stop = 0, kept
-        self._buffer[self._stop : self._stop + len(x)] = x
-        self._stop += len(x)
-        count = config.frames(self._stop - self._start)
+        config, buffer = self.config, self._buffer
+        stop = self._kept + len(x)
+        buffer[self._kept : stop] = x
+        count = config.frames(stop)
         out = np.empty((count, config.features), np.float32)
         done = 0
         while done < count:
             first = self.frames + done
             m = min(count - done, BLOCK - first % TILE)
-            self._front_end.block(
-                self._buffer[self._start :], first, out[done : done + m], offset=self.frames
-            )
+            self._front_end.features(self._frames(done, m), first, out[done : done + m])
             done += m
-        self._start += count * config.hop_length
+        used = count * config.hop_length
+        self._kept = stop - used
+        if used:
+            buffer[: self._kept] = buffer[used:stop]
         self.frames += count
         return out
+
+    def _frames(self, first: int, count: int) -> Float32:
+        """Return frames of the buffer; the views are kept, because making one costs a streaming hop dear."""
+        view = self._views.get((first, count))
+        if view is None:
+            view = self._views[first, count] = framed(
+                self._buffer, first * self.config.hop_length, count, self.config
+            )
+        return view

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import ConfigError, EdgeBenchError, InterpreterError
 from .quiet import quiet_stderr
+from .truncate import signature_alone
 
 if TYPE_CHECKING:
     from .sandbox import SandboxSession
@@ -319,34 +320,12 @@ def _count_nodes(details: Sequence[dict[str, Any]]) -> Nodes:
     return Nodes(len(operators), len(inside), len(delegates))
 
 
-class SignatureSession:
-    """A named signature of a model that is not its primary graph, such as ``dense``; see `Session`."""
+class SignatureSession(Session):
+    """A named signature of a model, such as ``dense``; see `Session`, which runs the primary graph."""
 
-    def __init__(
-        self, flatbuffer: bytes, key: str, *, frames: int | None = None, backend: str = "auto", threads: int = 1,
-        delegate: str | None = None,
-    ) -> None:  # fmt: skip
-        self.backend, self.version, self._interpreter = _build(flatbuffer, backend, threads, delegate, "default")
+    def __init__(self, flatbuffer: bytes, key: str, **options: Any) -> None:
         try:
-            with quiet_stderr():
-                self._runner = self._interpreter.get_signature_runner(key)
-                (self._in, details), *_ = self._runner.get_input_details().items()
-                (self._out, result), *_ = self._runner.get_output_details().items()
-                shape = [int(n) for n in details["shape"]]
-                if frames is not None:
-                    shape[2] = frames
-                # The first run allocates (for the shape that it is given) and may say so on standard error.
-                first = self._runner(**{self._in: np.zeros(shape, details["dtype"])})
-        except (RuntimeError, ValueError, EdgeBenchError) as error:
-            raise InterpreterError(f"{self.backend} {self.version} has no signature {key!r}: {error}") from None
-        self.input_shape = tuple(shape)
-        self.input_dtype = np.dtype(details["dtype"])
-        self.output_shape = tuple(int(n) for n in first[self._out].shape)
-        self.output_dtype = np.dtype(result["dtype"])
-        self.input_quantization: tuple[float, int] = tuple(details["quantization"])
-        self.output_quantization: tuple[float, int] = tuple(result["quantization"])
-
-    def run(self, x: Array) -> Array:
-        """Set the input, run, and return the output."""
-        out: Array = self._runner(**{self._in: x})[self._out]
-        return out
+            alone = signature_alone(flatbuffer, key)
+        except EdgeBenchError as error:
+            raise InterpreterError(str(error)) from None
+        super().__init__(alone, **options)

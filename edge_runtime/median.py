@@ -11,6 +11,8 @@ leaves a middle one of the frames that exist.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +24,7 @@ from .errors import ConfigError
 STEPS = 100  #: steps between probability 0 and 1
 LONGEST = 30_000  # frames; counts fit in 16 bits
 BLOCK = 4096  # frames whose counts stay in a second-level cache
-_FEW = 64  # outputs for which sorting each window costs less than the counting's fixed cost
+FEW = 64  # frames for which going one by one costs less than the fixed cost of numpy's calls
 
 Levels = NDArray[np.uint8]
 
@@ -41,7 +43,12 @@ def to_levels(probabilities: ArrayLike) -> Levels:
     # "not within" and not "outside", so that NaN is caught
     if p.size and not (p.min() >= -1e-3 and p.max() <= 1.001):
         raise ConfigError("probabilities must be numbers from 0 to 1")
-    return (p * np.float32(STEPS) + np.float32(0.5)).astype(np.uint8)
+    return in_steps(p)
+
+
+def in_steps(probabilities: NDArray[np.float32]) -> Levels:
+    """As `to_levels`, of what is known to be probabilities."""
+    return (probabilities * np.float32(STEPS) + np.float32(0.5)).astype(np.uint8)
 
 
 def check_length(length: int) -> int:
@@ -96,6 +103,7 @@ class StreamingMedian:
         """Forget the stream."""
         # Which of 0 and 1 is nearest is chosen so that an odd number of them does not move the median.
         self._buffer = self._beyond(self._length // 2, self._length % 2)[::-1]
+        self._windows: list[_Window] | None = None  # in place of the buffer while few frames come at a time
 
     def _beyond(self, count: int, nearest: int) -> Levels:
         """Return `count` frames beyond an end, the nearest first: alternately 0 and 1, the classes alike."""
@@ -106,14 +114,19 @@ class StreamingMedian:
         """Take frames, shape (frames, classes), and return the medians that they complete."""
         if self._length == 1:
             return levels
+        if len(levels) < FEW:
+            if self._windows is None:
+                self._windows = [_Window(column, self._length) for column in self._buffer.T.tolist()]
+            found = [window.push(column) for window, column in zip(self._windows, levels.T.tolist(), strict=True)]
+            return np.array(found, np.uint8).T
+        if self._windows is not None:
+            self._buffer, self._windows = np.array([w.frames for w in self._windows], np.uint8).T, None
         parts = [np.empty((0, self._classes), np.uint8)]
         for first in range(0, len(levels), BLOCK):
             self._buffer = np.concatenate([self._buffer, levels[first : first + BLOCK]])
             ready = len(self._buffer) - self._length + 1
             if ready > 0:
-                rows = np.ascontiguousarray(self._buffer.T)
-                medians = _sorted_medians if ready < _FEW else _counted_medians
-                parts.append(medians(rows, self._length).T)
+                parts.append(_counted_medians(np.ascontiguousarray(self._buffer.T), self._length).T)
                 self._buffer = self._buffer[ready:]
         return np.concatenate(parts)
 
@@ -124,13 +137,22 @@ class StreamingMedian:
         return last
 
 
-def _sorted_medians(rows: Levels, length: int) -> Levels:
-    """Return the median of every whole window along the rows, (classes, n) to (classes, n - length + 1)."""
-    classes, n = rows.shape
-    # a view made this way is bounds-checked and costs a twentieth of sliding_window_view
-    windows: Levels = np.ndarray((classes, n - length + 1, length), np.uint8, rows, 0, (n, 1, 1))
-    # a stable sort of bytes is a radix sort
-    return np.asarray(np.sort(windows, axis=-1, kind="stable")[..., length // 2], np.uint8)
+class _Window:
+    """The window of one class, kept sorted: a frame in, a frame out."""
+
+    def __init__(self, frames: list[int], length: int) -> None:
+        self.frames, self._sorted, self._length = deque(frames), sorted(frames), length
+
+    def push(self, values: list[int]) -> list[int]:
+        """Take frames and return the medians that they complete."""
+        frames, ordered, found = self.frames, self._sorted, []
+        for value in values:
+            frames.append(value)
+            insort(ordered, value)
+            if len(ordered) == self._length:
+                found.append(ordered[self._length // 2])
+                del ordered[bisect_left(ordered, frames.popleft())]
+        return found
 
 
 @lru_cache(maxsize=2)
@@ -147,7 +169,10 @@ def _tables(lane: type) -> tuple[NDArray[np.uint64], ...]:
 
 
 def _counted_medians(rows: Levels, length: int) -> Levels:
-    """As `_sorted_medians`, by counting; the rows are laid end to end and windows across two rows thrown away."""
+    """Return the median of every whole window along the rows, (classes, n) to (classes, n - length + 1).
+
+    The rows are laid end to end and windows across two rows thrown away.
+    """
     lane: Any = np.uint8 if length < 256 else np.uint16
     lanes = 8 // np.dtype(lane).itemsize
     flat = rows.ravel().astype(np.intp)

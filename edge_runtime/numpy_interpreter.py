@@ -79,39 +79,11 @@ class Interpreter:
         """Return the output of the last `invoke`."""
         return self._result
 
-    def get_signature_runner(self, key: str) -> SignatureRunner:
-        """Return a signature as a function of named arrays."""
-        return SignatureRunner(self._model, key)
-
     def _get_ops_details(self) -> list[dict[str, Any]]:
         return [
             {"index": i, "op_name": operator.name, "inputs": operator.inputs, "outputs": operator.outputs}
             for i, operator in enumerate(self._graph.operators)
         ]
-
-
-class SignatureRunner:
-    """A signature with one input and one output; called with the input by its name, it returns a dict."""
-
-    def __init__(self, model: tflite.Model, key: str) -> None:
-        self._executor = Executor(model, signature=key)
-        signature = next(s for s in model.signatures if s.key == key)
-        graph = model.subgraphs[signature.subgraph]
-        (self._in, source), *_ = signature.inputs.items()
-        (self._out, result), *_ = signature.outputs.items()
-        self._ends = graph.tensors[source], graph.tensors[result]
-
-    def get_input_details(self) -> dict[str, dict[str, Any]]:
-        """Return the input's details by its name."""
-        return {self._in: _details(self._ends[0], self._executor.input_shape)}
-
-    def get_output_details(self) -> dict[str, dict[str, Any]]:
-        """Return the output's details by its name."""
-        return {self._out: _details(self._ends[1], self._executor.output_shape)}
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Run the graph."""
-        return {self._out: self._executor.run(inputs[self._in])}
 
 
 def _details(tensor: tflite.Tensor, shape: tuple[int, ...] | None) -> dict[str, Any]:

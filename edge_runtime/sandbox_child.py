@@ -74,7 +74,7 @@ def _request(source: BinaryIO) -> tuple[bytes, bytes]:
     return source.read(text), source.read(payload)
 
 
-def _open(options: dict[str, Any], flatbuffer: bytes) -> Session | SignatureSession:
+def _open(options: dict[str, Any], flatbuffer: bytes) -> Session:
     chosen = {key: options[key] for key in ("backend", "threads")}
     if options["signature"] is not None:
         return SignatureSession(flatbuffer, options["signature"], **chosen)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import median
 from .errors import ConfigError
-from .smoothing import Smoothing, SmoothLevels, hysteresis, in_frames
+from .smoothing import Smoothing, SmoothLevels, held, hysteresis, in_frames
 
 SILENCE = "silence"  #: label of segments without sound
 
@@ -103,6 +105,20 @@ class _SilentRuns:
         steps[stops[long]] = -1
         return np.cumsum(steps[: len(x) - self._held], dtype=np.int8).astype(bool)
 
+    def push_few(self, silent: list[bool], *, last: bool = False) -> list[bool]:
+        """As `push`, frame by frame: quicker for a few of them."""
+        decided: list[bool] = []
+        for quiet in silent:
+            self._open = self._open + 1 if quiet else 0
+            self._held += 1
+            if not 0 < self._open < self._shortest:
+                decided += [quiet] * self._held
+                self._held = 0
+        if last:
+            decided += [False] * self._held
+            self._open = self._held = 0
+        return decided
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -110,11 +126,16 @@ class _Run:
 
     label: int
     frames: int
-    sums: Int  # smoothed levels, by class
-    share: Int  # frames that each class has in it
+    sums: tuple[int, ...]  # smoothed levels, by class
+    share: tuple[int, ...]  # frames that each class has in it
+
+    @classmethod
+    def of(cls, label: int, frames: int, sums: Sequence[int]) -> _Run:
+        return cls(label, frames, tuple(sums), tuple(frames * (i == label) for i in range(len(sums))))
 
     def __add__(self, other: _Run) -> _Run:
-        return _Run(self.label, self.frames + other.frames, self.sums + other.sums, self.share + other.share)
+        sums, share = map(add, self.sums, other.sums), map(add, self.share, other.share)
+        return _Run(self.label, self.frames + other.frames, tuple(sums), tuple(share))
 
 
 class Smoother:
@@ -166,9 +187,9 @@ class Smoother:
         n = len(self.classes)
         self._smooth = SmoothLevels(self.smoothing, n)
         self._silent = _SilentRuns(in_frames(self.smoothing.minimum_silence_s, self.hop_s))
-        self._levels = np.empty((0, n), np.uint8)  # smoothed frames whose silence is not decided
-        self._labels = np.empty(0, np.int64)
-        self._mask = np.empty(0, bool)  # decided silence of frames that are not smoothed
+        self._levels: list[list[int]] = []  # smoothed frames whose silence is not decided
+        self._labels: list[int] = []
+        self._mask: list[bool] = []  # decided silence of frames that are not smoothed
         self._present: int | None = None
         self._start = 0  # first frame of the segment that is open
         self._segment: _Run | None = None
@@ -193,9 +214,12 @@ class Smoother:
             Level of each frame, see `levels_dbfs`; needed to find silence.
         """
         levels = median.to_levels(probabilities)
+        return self.push_levels(levels, self._quiet(len(levels), dbfs))
+
+    def push_levels(self, levels: median.Levels, quiet: Bool) -> tuple[Segment, ...]:
+        """Take posteriors in steps of 1/100 and which frames lie below the level of silence; see `push`."""
         if levels.shape[1] != len(self.classes):
             raise ConfigError(f"probabilities have {levels.shape[1]} columns for {len(self.classes)} classes")
-        quiet = self._quiet(len(levels), dbfs)
         found: list[Segment] = []
         for first in range(0, len(levels), median.BLOCK):
             part = slice(first, first + median.BLOCK)
@@ -221,41 +245,64 @@ class Smoother:
 
     def _advance(self, levels: median.Levels, quiet: Bool, *, last: bool = False) -> Iterator[Segment]:
         """Label the frames whose smoothed posteriors and silence are both known, and cut them into runs."""
-        labels = hysteresis(levels, self.smoothing, self._present)
-        if len(labels):
-            self._present = int(labels[-1])
-        self._levels = np.concatenate([self._levels, levels])
-        self._labels = np.concatenate([self._labels, labels])
-        self._mask = np.concatenate([self._mask, self._silent.push(quiet, last=last)])
-        n = min(len(self._labels), len(self._mask))
-        if not n:
-            return
-        decided = np.where(self._mask[:n], -1, self._labels[:n])
-        of_class = self._levels[:n].astype(np.int64)
-        self._levels, self._labels, self._mask = self._levels[n:], self._labels[n:], self._mask[n:]
-        newest = int(decided[-1])
-        self.label = self._name(newest)
-        self.sure = 1.0 if newest < 0 else int(of_class[-1, newest]) / median.STEPS
-        self.frames += n
-        changes = np.flatnonzero(decided[1:] != decided[:-1]) + 1
-        starts = np.concatenate([[0], changes])
-        lengths = np.concatenate([changes, [n]]) - starts
-        sums = np.add.reduceat(of_class, starts, axis=0)
-        for start, length, total in zip(starts, lengths, sums, strict=True):
-            label = int(decided[start])
-            share = np.zeros(len(self.classes), np.int64)
-            if label >= 0:
-                share[label] = length
-            run = _Run(label, int(length), total, share)
-            if self._open is not None and self._open.label == label:
+        runs = (self._few if max(len(levels), len(quiet)) < median.FEW else self._many)(levels, quiet, last)
+        for run in runs:
+            self.frames += run.frames
+            if self._open is not None and self._open.label == run.label:
                 run = self._open + run
             elif self._open is not None:
                 yield from self._take(self._open)
             self._open = run
         # a run that is long enough need not end to be believed
-        if self._open is not None and self._believed(self._open):
+        if runs and self._open is not None and self._believed(self._open):
             yield from self._take(self._open)
             self._open = None
+
+    def _few(self, levels: median.Levels, quiet: Bool, last: bool) -> list[_Run]:
+        """Return the runs, found frame by frame: for the few of a live stream numpy's calls cost more than the work."""
+        rows = levels.tolist()
+        self._labels += held(rows, self.smoothing, self._present)
+        self._levels += rows
+        self._mask += self._silent.push_few(quiet.tolist(), last=last)
+        if self._labels:
+            self._present = self._labels[-1]
+        n = min(len(self._labels), len(self._mask))
+        decided = [-1 if silent else label for label, silent in zip(self._labels, self._mask, strict=False)]
+        runs, start = [], 0
+        for label, group in groupby(decided):
+            stop = start + len(list(group))
+            runs.append(_Run.of(label, stop - start, list(map(sum, zip(*self._levels[start:stop], strict=True)))))
+            start = stop
+        if n:
+            self._newest(decided[-1], self._levels[n - 1])
+        del self._levels[:n], self._labels[:n], self._mask[:n]
+        return runs
+
+    def _many(self, levels: median.Levels, quiet: Bool, last: bool) -> list[_Run]:
+        """Return the runs, found by numpy."""
+        labels = hysteresis(levels, self.smoothing, self._present)
+        if len(labels):
+            self._present = int(labels[-1])
+        waiting = np.array(self._levels, np.uint8).reshape(-1, len(self.classes))
+        of_class = np.concatenate([waiting, levels])
+        labels = np.concatenate([np.array(self._labels, np.int64), labels])
+        mask = np.concatenate([np.array(self._mask, bool), self._silent.push(quiet, last=last)])
+        n = min(len(labels), len(mask))
+        self._levels, self._labels, self._mask = of_class[n:].tolist(), labels[n:].tolist(), mask[n:].tolist()
+        if not n:
+            return []
+        decided = np.where(mask[:n], -1, labels[:n])
+        self._newest(int(decided[-1]), of_class[n - 1].tolist())
+        changes = np.flatnonzero(decided[1:] != decided[:-1]) + 1
+        starts = np.concatenate([[0], changes])
+        lengths = np.concatenate([changes, [n]]) - starts
+        sums = np.add.reduceat(of_class[:n].astype(np.int64), starts, axis=0)
+        parts = zip(decided[starts].tolist(), lengths.tolist(), sums.tolist(), strict=True)
+        return [_Run.of(label, length, total) for label, length, total in parts]
+
+    def _newest(self, label: int, levels: list[int]) -> None:
+        self.label = self._name(label)
+        self.sure = 1.0 if label < 0 else levels[label] / median.STEPS
 
     def _name(self, label: int) -> str:
         return SILENCE if label < 0 else self.classes[label]
@@ -282,11 +329,11 @@ class Smoother:
         """Give the open segment, or the short runs that no long one followed."""
         run, self._segment = self._segment, None
         if run is None and self._island is not None:
-            run, self._island = replace(self._island, label=int(self._island.share.argmax())), None
+            run, self._island = replace(self._island, label=self._island.share.index(max(self._island.share))), None
         if run is None:
             return
         start, self._start = self._start, self._start + run.frames
-        sure = 1.0 if run.label < 0 else int(run.sums[run.label]) / (run.frames * median.STEPS)
+        sure = 1.0 if run.label < 0 else run.sums[run.label] / (run.frames * median.STEPS)
         yield Segment(
             round(start * self.hop_s, 6), round(self._start * self.hop_s, 6), self._name(run.label), sure
         )  # fmt: skip

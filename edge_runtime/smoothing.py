@@ -19,7 +19,7 @@ all frames. Sums are whole numbers, so confidences are equal to the bit for any 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -30,6 +30,8 @@ from . import median
 from .errors import ConfigError
 
 Int = NDArray[np.int64]
+
+_NOTHING = 1e-12  # added to mean squares, for nothing has no logarithm
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,27 @@ def levels_dbfs(samples: ArrayLike, hop_length: int) -> NDArray[np.float32]:
     >>> levels_dbfs([0.1] * 320, 160).tolist()
     [-20.0, -20.0]
     """
-    x = np.asarray(samples, np.float32)
-    hops = x[: len(x) // hop_length * hop_length].reshape(-1, hop_length)
-    power = np.matmul(hops[:, None], hops[..., None])[:, 0, 0].astype(np.float64) / hop_length
-    return (10 * np.log10(power + 1e-12)).astype(np.float32)
+    return decibels(mean_squares(np.asarray(samples, np.float32), hop_length))
+
+
+def mean_squares(samples: NDArray[np.float32], hop_length: int) -> NDArray[np.float32]:
+    """Return the mean square of each whole hop, shape (n // hop_length,)."""
+    hops = samples[: len(samples) // hop_length * hop_length].reshape(-1, hop_length)
+    return np.multiply(np.matmul(hops[:, None], hops[..., None]).ravel(), np.float32(1 / hop_length))
+
+
+def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return mean squares in decibels, 0 for full scale and -120 for nothing."""
+    level = power.astype(np.float64)
+    level += _NOTHING
+    np.log10(level, out=level)
+    level *= 10
+    return level.astype(np.float32)
+
+
+def power_of(dbfs: float) -> np.float32:
+    """Return the mean square of a level; the inverse of `decibels`."""
+    return np.float32(10 ** (min(dbfs, 300) / 10) - _NOTHING)  # more than any recording has
 
 
 def smooth(probabilities: ArrayLike, smoothing: Smoothing) -> NDArray[np.float32]:
@@ -168,6 +187,18 @@ class SmoothLevels:
         """Return the frames that are left."""
         rest = self._median.push(np.repeat(self._last, self._dropped, axis=0))
         return np.concatenate([rest, self._median.flush()])
+
+
+def held(rows: Sequence[Sequence[int]], smoothing: Smoothing, present: int | None = None) -> list[int]:
+    """Return the class of each frame as `hysteresis` does, frame by frame: quicker for a few of them."""
+    enter, leave = smoothing.enter * median.STEPS, smoothing.leave * median.STEPS
+    found = []
+    for row in rows:
+        top = max(row)
+        if present is None or top >= enter or row[present] < leave:
+            present = row.index(top)
+        found.append(present)
+    return found
 
 
 def hysteresis(levels: median.Levels, smoothing: Smoothing, present: int | None = None) -> Int:

@@ -1,4 +1,4 @@
-"""A graph cut off behind one of its operators, so that any interpreter shows what it computed up to there.
+"""One graph of a model alone, whole or cut off behind one of its operators: any interpreter shows what it computed.
 
 TFLite can keep every tensor, but not those inside a delegate; and what an operator costs is what the graph up to it
 takes longer than the graph before it. Only a few numbers of the flatbuffer change, its weights stay where they are.
@@ -16,7 +16,9 @@ _SUBGRAPHS, _SIGNATURES = 2, 7
 _OUTPUTS, _OPERATORS = 2, 3
 
 
-def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int = 0) -> bytes:
+def truncated(
+    flatbuffer: bytes, operators: int | None = None, *, subgraph: int = 0, model: tflite.Model | None = None
+) -> bytes:
     """Return a model of one subgraph's first operators, whose output is the (first) one of the last of them.
 
     Parameters
@@ -27,6 +29,8 @@ def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int 
         How many to keep, at least 1; all of them, and the graph's own outputs, without it.
     subgraph : int
         Which one to keep. Signatures are left out: the subgraph becomes the primary one.
+    model : Model, optional
+        What `tflite.read` gave for the flatbuffer, where it was read already.
 
     Raises
     ------
@@ -43,7 +47,7 @@ def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int 
     >>> len(tflite.read(short).subgraphs[0].operators)
     1
     """
-    graphs = tflite.read(flatbuffer).subgraphs  # checks every offset that is followed below
+    graphs = (model or tflite.read(flatbuffer)).subgraphs  # reading has checked every offset that is followed below
     if not 0 <= subgraph < len(graphs):
         raise ConfigError(f"subgraph {subgraph} of {len(graphs)} does not exist")
     data = bytearray(flatbuffer)
@@ -65,6 +69,25 @@ def truncated(flatbuffer: bytes, operators: int | None = None, *, subgraph: int 
     struct.pack_into("<I", data, field, len(data) - field)
     data += struct.pack("<Ii", 1, graph.operators[operators - 1].outputs[0])
     return bytes(data)
+
+
+def signature_alone(flatbuffer: bytes, key: str) -> bytes:
+    """Return a model whose only graph is that of a signature, such as ``dense``.
+
+    An interpreter runs its primary graph with fewer steps than a signature takes, and prepares no other.
+
+    Raises
+    ------
+    BundleError
+        If the flatbuffer is damaged.
+    ConfigError
+        If it has no such signature.
+    """
+    model = tflite.read(flatbuffer)
+    signatures = {s.key: s.subgraph for s in model.signatures}
+    if key not in signatures:
+        raise ConfigError(f"no signature {key!r}; there is {', '.join(signatures) or 'none'}")
+    return truncated(flatbuffer, subgraph=signatures[key], model=model)
 
 
 def _field(data: bytearray, table: int, number: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from edge_runtime import BundleError, ConfigError, bundle, tflite
 from edge_runtime.cases import random_inputs
 from edge_runtime.executor import Executor
 from edge_runtime.interpreter import Session
-from edge_runtime.truncate import truncated
+from edge_runtime.truncate import signature_alone, truncated
 
 
 @pytest.mark.parametrize("key", ["clip", "dense"])
@@ -37,6 +38,19 @@ def test_a_whole_graph_becomes_the_primary_one(bundles: dict[str, Path]) -> None
     alone = tflite.read(truncated(built.flatbuffer, subgraph=1))
     assert (len(alone.subgraphs), alone.signatures) == (1, ())
     assert alone.subgraphs[0] == built.model.subgraphs[1]
+
+
+@pytest.mark.parametrize("key", ["clip", "dense"])
+def test_a_signature_alone_says_what_it_says_in_the_whole_model(bundles: dict[str, Path], key: str) -> None:
+    built = bundle.read(bundles["int8"])
+    runner = Interpreter(model_content=built.flatbuffer).get_signature_runner(key)
+    ((name, details),) = runner.get_input_details().items()
+    session = Session(signature_alone(built.flatbuffer, key))
+    for x in random_inputs(tuple(details["shape"]), "int8", 3, np.random.default_rng(1)):
+        (wanted,) = runner(**{name: x}).values()
+        np.testing.assert_array_equal(session.run(x), wanted)
+    with pytest.raises(ConfigError, match="no signature 'live'; there is clip, dense"):
+        signature_alone(built.flatbuffer, "live")
 
 
 @pytest.mark.parametrize(("operators", "subgraph"), [(0, 0), (65, 0), (-1, 0), (1, 2), (1, -1)])
