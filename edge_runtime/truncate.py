@@ -17,8 +17,9 @@ _OUTPUTS, _OPERATORS = 2, 3
 
 
 def truncated(
-    flatbuffer: bytes, operators: int | None = None, *, subgraph: int = 0, model: tflite.Model | None = None
-) -> bytes:
+    flatbuffer: bytes, operators: int | None = None, *, subgraph: int = 0, model: tflite.Model | None = None,
+    all_alive: bool = False,
+) -> bytes:  # fmt: skip
     """Return a model of one subgraph's first operators, whose output is the (first) one of the last of them.
 
     Parameters
@@ -31,6 +32,9 @@ def truncated(
         Which one to keep. Signatures are left out: the subgraph becomes the primary one.
     model : Model, optional
         What `tflite.read` gave for the flatbuffer, where it was read already.
+    all_alive : bool
+        Make further outputs of what the operators that are cut off would read. Interpreters leave out operators that
+        no output needs, such as the other branch.
 
     Raises
     ------
@@ -67,7 +71,12 @@ def truncated(
     data += bytes(-len(data) % 4)
     field = _field(data, kept, _OUTPUTS)
     struct.pack_into("<I", data, field, len(data) - field)
-    data += struct.pack("<Ii", 1, graph.operators[operators - 1].outputs[0])
+    outputs = [graph.operators[operators - 1].outputs[0]]
+    if all_alive:
+        made = {i for operator in graph.operators[:operators] for i in operator.outputs}
+        read = {i for operator in graph.operators[operators:] for i in operator.inputs} | set(graph.outputs)
+        outputs += sorted((made & read) - set(outputs))
+    data += struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
     return bytes(data)
 
 

@@ -40,6 +40,21 @@ def test_a_whole_graph_becomes_the_primary_one(bundles: dict[str, Path]) -> None
     assert alone.subgraphs[0] == built.model.subgraphs[1]
 
 
+def test_what_the_rest_would_read_is_kept_alive(bundles: dict[str, Path]) -> None:
+    """A delegate leaves out a branch that no output needs; the times of `profile` must include it."""
+    built = bundle.read(bundles["int8"])
+    graph = built.model.subgraphs[0]
+    for count in range(1, len(graph.operators) + 1):
+        cut = truncated(built.flatbuffer, count, all_alive=True)
+        outputs = tflite.read(cut).subgraphs[0].outputs
+        assert outputs[0] == graph.operators[count - 1].outputs[0] and len(set(outputs)) == len(outputs)
+        needed = set(outputs)
+        for operator in reversed(graph.operators[:count]):
+            assert needed & set(operator.outputs), f"operator {operator.name} is not needed with {count} operators"
+            needed |= set(operator.inputs)
+        Session(cut).invoke()
+
+
 @pytest.mark.parametrize("key", ["clip", "dense"])
 def test_a_signature_alone_says_what_it_says_in_the_whole_model(bundles: dict[str, Path], key: str) -> None:
     built = bundle.read(bundles["int8"])
