@@ -89,6 +89,9 @@ class DenseForm:
         return frame == 0 or (frame >= self.lead and frame % self.block == 0 and frame % TILE == 0)
 
 
+_RUNS = 3  # on a few frames each that cost less than one of the whole block, which costs six
+
+
 class _Early:
     """The network on a few frames alone, for a live stream; only where it computes in whole numbers."""
 
@@ -101,7 +104,7 @@ class _Early:
 
     def takes(self, frames: int) -> bool:
         """Say whether so many frames can be run alone; the interpreter is made when it is first needed."""
-        if not self._may or frames > self._frames:
+        if not self._may or frames > _RUNS * self._frames:
             return False
         if self._session is None:
             try:
@@ -116,10 +119,14 @@ class _Early:
     def run(self, fed: NDArray[Any], first: int, stop: int) -> NDArray[Any]:
         """Return the answers at places `first` up to `stop` of the whole network's input."""
         assert self._session is not None
-        begin = max(0, stop - self._frames - self._context)
-        part = np.ascontiguousarray(fed[:, :, begin : begin + self._context + self._frames])
-        rows: NDArray[Any] = self._session.run(part)[0, 0, first - begin - self._context : stop - begin - self._context]
-        return rows
+        found = []
+        while first < stop:
+            upto = min(first + self._frames, stop)
+            begin = max(0, upto - self._frames - self._context)
+            rows = self._session.run(fed[:, :, begin : begin + self._context + self._frames])[0, 0]
+            found.append(rows[first - begin - self._context : upto - begin - self._context])
+            first = upto
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 class DenseStream:

@@ -11,7 +11,6 @@ leaves a middle one of the frames that exist.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import deque
 from functools import lru_cache
 from typing import Any
@@ -138,20 +137,37 @@ class StreamingMedian:
 
 
 class _Window:
-    """The window of one class, kept sorted: a frame in, a frame out."""
+    """The window of one class as counts by step: the median moves by a few steps as a frame goes in and one out.
+
+    Huang, Yang and Tang 1979, "A fast two-dimensional median filtering algorithm".
+    """
 
     def __init__(self, frames: list[int], length: int) -> None:
-        self.frames, self._sorted, self._length = deque(frames), sorted(frames), length
+        self.frames, self._length = deque(frames), length
+        self._counts = [frames.count(step) for step in range(STEPS + 1)]
+        self._median = self._below = 0  # and how many of the window lie below it
 
     def push(self, values: list[int]) -> list[int]:
         """Take frames and return the medians that they complete."""
-        frames, ordered, found = self.frames, self._sorted, []
+        frames, counts, half = self.frames, self._counts, self._length // 2
+        median, below, found = self._median, self._below, []
         for value in values:
             frames.append(value)
-            insort(ordered, value)
-            if len(ordered) == self._length:
-                found.append(ordered[self._length // 2])
-                del ordered[bisect_left(ordered, frames.popleft())]
+            counts[value] += 1
+            below += value < median
+            if len(frames) < self._length:
+                continue
+            while below > half:
+                median -= 1
+                below -= counts[median]
+            while below + counts[median] <= half:
+                below += counts[median]
+                median += 1
+            found.append(median)
+            oldest = frames.popleft()
+            counts[oldest] -= 1
+            below -= oldest < median
+        self._median, self._below = median, below
         return found
 
 

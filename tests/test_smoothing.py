@@ -140,7 +140,7 @@ def test_median_of_nothing_is_nothing() -> None:
 def test_few_frames_and_many_in_any_order_give_the_same_medians(
     length: int, frames: int, seed: int, cuts: list[int]
 ) -> None:
-    """Few go through sorted windows, many are counted; a stream may have both."""
+    """Few move a median step by step, many are counted at once; a stream may have both."""
     levels = np.random.default_rng(seed).integers(0, 101, (frames, 3)).astype(np.uint8)
     whole, pieces, single = (median.StreamingMedian(length, 3) for _ in range(3))
     edges = [0, *sorted(min(c, frames) for c in cuts), frames]
