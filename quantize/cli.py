@@ -19,7 +19,8 @@ WORST = 8  # operators that are named
 @click.option("--recipe", default="static-int8", show_default=True,
               help="static-int8, int16x8, dynamic-int8, float16 or float32.")  # fmt: skip
 @click.option("--ranges", help="How a static recipe chooses ranges: min-max, percentile or mse.")
-@click.option("--optimise", default="balanced", show_default=True, help="latency, size or balanced (SwishNet).")
+@click.option("--optimise", default="balanced", show_default=True,
+              help="latency, size or balanced (SwishNet); plain is the usual export, to compare with.")  # fmt: skip
 @click.option("--max-drop", default=0.5, show_default=True, help="Largest loss of class-average F1, in points.")
 @click.option("--qat", is_flag=True, help="Train on with the rounding of int8 in the network.")
 @click.option("--epochs", default=5, show_default=True, help="Of --qat.")
@@ -28,7 +29,8 @@ WORST = 8  # operators that are named
               help="Run it on every interpreter that is installed.")  # fmt: skip
 @click.option("--extra", multiple=True, type=click.Path(path_type=Path), metavar="FOLDER",
               help="Calibrate on its recordings, too; a training's own by default.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle; in the training's folder by default.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="The bundle, which is named after the file; in the training's folder by default.")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path), help="Feature cache; or EDGE_BENCH_CACHE.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
               help="Draw noise by operator and scores (PNG).")  # fmt: skip

@@ -90,7 +90,9 @@ def deploy(model: keras.Model, *, optimise: str = "balanced", frames: int = LONG
     ConfigError
         If the network takes no clips, or the aim is unknown.
     """
-    return swishnet(model, optimise=optimise) if is_swishnet(model) else general(model, frames=frames)
+    if is_swishnet(model) and optimise != "plain":
+        return swishnet(model, optimise=optimise)
+    return general(model, frames=frames)
 
 
 def convert(

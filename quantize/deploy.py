@@ -85,7 +85,7 @@ def swishnet(model: keras.Model, *, optimise: str = "balanced") -> Deployed:
         If the aim is unknown.
     """
     if optimise not in OPTIMISE:
-        raise ConfigError(f"cannot optimise for {optimise!r}, must be one of {', '.join(OPTIMISE)}")
+        raise ConfigError(f"cannot optimise for {optimise!r}, must be one of {', '.join(OPTIMISE)}, plain")
     least = {"balanced": WORTH_PARTS, "size": WORTH_PARTS / 2}.get(optimise, np.inf)
     return swishnet_in_parts(
         model, [n for n in PAIRS if saved_by_parts(model, n) > least], apart=() if optimise == "size" else APART,

@@ -117,15 +117,14 @@ def quantize(
                                     cache, progress)  # fmt: skip
     else:
         converted = convert.convert_deployed(deployed, recipe, calibration, progress=progress)
-    name = f"{experiment.model}-{recipe.precision}"
-    target = out or folder / f"{name}.tflite"
+    target = out or folder / f"{experiment.model}-{recipe.precision}.tflite"
     training = {
         **source.training,
         **({"quantisation_aware": {"epochs": request.qat_epochs, "history": list(history)}} if history else {}),
     }
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as scratch:
         draft = convert.write_bundle(
-            Path(scratch) / target.name, converted, deployed, recipe, name=name, family=experiment.model,
+            Path(scratch) / target.name, converted, deployed, recipe, name=target.stem, family=experiment.model,
             parameters=model.count_params(), front_end=experiment.front_end, classes=experiment.classes,
             training=training, calibration=calibration,
         )  # fmt: skip

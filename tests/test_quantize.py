@@ -101,8 +101,13 @@ def test_the_dense_form_is_the_clip_at_every_phase(exact: Any, parts: tuple[str,
 
 
 def test_an_aim_that_is_unknown(slim: Any) -> None:
-    with pytest.raises(ConfigError, match="cannot optimise for 'beauty'"):
-        deploy.swishnet(slim, optimise="beauty")
+    with pytest.raises(ConfigError, match=r"cannot optimise for 'beauty', must be one of .* size, plain"):
+        convert.deploy(slim, optimise="beauty")
+
+
+def test_the_usual_export_can_be_asked_for(slim: Any) -> None:
+    usual, ours = (convert.deploy(slim, optimise=aim) for aim in ("plain", "balanced"))
+    assert (usual.form, usual.has_dense, ours.form, ours.has_dense) == ("plain", False, "b1 in parts", True)
 
 
 def test_slices_become_convolutions_and_all_nodes_are_delegated(exact: Any) -> None:
