@@ -61,6 +61,7 @@ class _Views(NamedTuple):
     mel_low: Float32
     mel_high: Float32
     mel: Float32
+    mel_rows: Float32
     last_tiles: Float32
     last: Float32
 
@@ -207,6 +208,7 @@ class FrontEnd:
                 mel[:, :, :half],
                 mel[:, :, half:],
                 mel,
+                self._mel[rows],
                 self._last.reshape(-1, TILE, self._last.shape[1])[tiles],
                 self._last[rows],
             )
@@ -272,8 +274,8 @@ class FrontEnd:
             return
         np.matmul(view.power_low, tables.low, out=view.mel_low)
         np.matmul(view.power_high, tables.high, out=view.mel_high)
-        np.maximum(view.mel, self._floor, out=view.mel)
-        np.log(view.mel, out=view.mel)
+        np.maximum(view.mel_rows, self._floor, out=view.mel_rows)
+        np.log(view.mel_rows, out=view.mel_rows)
         np.matmul(view.mel, tables.last, out=view.last_tiles)
         np.add(view.last, tables.bias, out=out)
 
