@@ -102,9 +102,8 @@ def measure(
                 sessions[i].invoke()
                 taken.append(clock() - began)
             samples[i].append(min(taken))
-    first = sessions[0]
     shares = tuple(float(share) for share in shares_of(np.array(samples, np.float64).T))
-    return Profile(first.backend, first.version, float(np.median(samples[-1])) / 1000, shares, len(samples[0]))
+    return Profile(whole.backend, whole.version, float(np.median(samples[-1])) / 1000, shares, len(samples[0]))
 
 
 def shares_of(times: NDArray[np.float64]) -> NDArray[np.float64]:

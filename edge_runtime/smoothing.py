@@ -154,6 +154,12 @@ def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
     return level.astype(np.float32)
 
 
+def level_dbfs(samples: NDArray[np.float32]) -> float:
+    """Return the level of all samples together, as `decibels`; -inf for none."""
+    n = len(samples)
+    return 10 * math.log10(float(np.dot(samples, samples)) / n + _NOTHING) if n else -math.inf
+
+
 def power_of(dbfs: float) -> np.float32:
     """Return the mean square of a level; the inverse of `decibels`."""
     return np.float32(10 ** (min(dbfs, 300) / 10) - _NOTHING)  # more than any recording has

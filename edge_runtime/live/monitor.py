@@ -6,7 +6,6 @@ Conventions: latency from sound to label is the look-ahead of the method (known 
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 from ..resample import Resampler
 from ..segmenter import Now, Segmenter
 from ..segments import Segment
+from ..smoothing import level_dbfs
 from .sources import Chunk
 
 _FULL_SCALE = np.float32(1 / 32768)
@@ -84,7 +84,7 @@ class Monitor:
         self._samples += len(x)
         sound = np.multiply(x, _FULL_SCALE, dtype=np.float32)
         found = self._segmenter.push(sound if self._resampler is None else self._resampler.push(sound))
-        level = 10 * math.log10(float(np.dot(sound, sound)) / len(sound) + 1e-12) if len(sound) else -math.inf
+        level = level_dbfs(sound)
         ended = time.perf_counter()
         self._compute.append(ended - began)
         self._cpu_s += time.thread_time() - cpu
