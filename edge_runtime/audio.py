@@ -124,13 +124,13 @@ def stream(
     return _stream(path, sample_rate, max(1, round(block_s * sample_rate)))
 
 
-def pieces(path: PathLike, *, sample_rate: int = 16000) -> Iterator[NDArray[np.float32]]:
-    """Read a recording in pieces of the length that costs least; otherwise as `stream`.
+def pieces(path: PathLike, *, sample_rate: int = 16000) -> Iterator[NDArray[Any]]:
+    """Read a recording in pieces of the length and the form that cost least; otherwise as `stream`.
 
     Yields
     ------
-    numpy.ndarray of float32, shape (m,)
-        Some seconds; may be empty.
+    numpy.ndarray of float32 or int16, shape (m,)
+        Some seconds; may be empty. int16 where that is what the file holds: one channel at this rate.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def pieces(path: PathLike, *, sample_rate: int = 16000) -> Iterator[NDArray[np.f
         If `sample_rate` makes no sense; at once.
     """
     _check_rate(sample_rate)
-    return _resampled(path, sample_rate)
+    return _resampled(path, sample_rate, integers=True)
 
 
 def _stream(path: PathLike, sample_rate: int, size: int) -> Iterator[NDArray[np.float32]]:
@@ -154,10 +154,10 @@ def _stream(path: PathLike, sample_rate: int, size: int) -> Iterator[NDArray[np.
         yield waiting
 
 
-def _resampled(path: PathLike, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+def _resampled(path: PathLike, sample_rate: int, *, integers: bool = False) -> Iterator[NDArray[Any]]:
     rate = _source_rate(path, sample_rate)
     if rate == sample_rate:
-        yield from _mono_blocks(path)
+        yield from _mono_blocks(path, integers=integers)
         return
     resampler = Resampler(rate, sample_rate)
     for block in _mono_blocks(path):
@@ -176,12 +176,13 @@ def is_wav(path: PathLike) -> bool:
     return _sniff(path) == "WAV"
 
 
-def downmix(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Mean over the channels: (frames, channels) to float32 of shape (frames,)."""
+def downmix(x: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean of the channels, (frames, channels) to float32 of shape (frames,); one channel as it is."""
     if x.shape[1] == 1:
-        return np.ascontiguousarray(x[:, 0], np.float32)
+        return np.ascontiguousarray(x[:, 0])
     # In float64, where the sum of the channels cannot overflow.
-    return np.asarray(x.mean(axis=1, dtype=np.float64), np.float32)
+    mean = x.mean(axis=1, dtype=np.float64)
+    return np.asarray(mean / 32768 if x.dtype == np.int16 else mean, np.float32)
 
 
 def _check_rate(sample_rate: int) -> None:
@@ -199,20 +200,20 @@ def _source_rate(path: PathLike, sample_rate: int) -> int:
     return rate
 
 
-def _mono_blocks(path: PathLike) -> Iterator[NDArray[np.float32]]:
+def _mono_blocks(path: PathLike, *, integers: bool = False) -> Iterator[NDArray[Any]]:
     """All samples of a recording at its own rate, checked."""
-    integers = False
+    within = False  # full scale, whatever they are
     if _sniff(path) == "WAV":
         header = wav.read_info(path)
-        integers = not header.sample_format.startswith("float")
-        blocks = wav.read_blocks(path, block_frames=max(1, _BLOCK // header.channels))
+        within = not header.sample_format.startswith("float")
+        blocks = wav.read_blocks(path, block_frames=max(1, _BLOCK // header.channels), integers=integers)
     else:
         blocks = _decoded(path)
     frames = 0
     for block in blocks:
         mono = downmix(block)
-        # integers are within full scale; of others the extremes first, which need no memory; NaN fails every comparison
-        if not integers and not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
+        # the extremes first, which need no memory; NaN fails every comparison
+        if not within and not (mono.max(initial=0) <= _LOUDEST and mono.min(initial=0) >= -_LOUDEST):
             wav.check_finite(block, path, frames)
             at = int(np.argmax(np.abs(mono) > _LOUDEST))
             raise AudioError(f"{path}: {mono[at]:g} at frame {frames + at}, full scale is 1; repair the recording")

@@ -20,8 +20,9 @@ from .bundle import Bundle
 from .dense import Float32, Pool
 from .dense_stream import Answers
 from .errors import ConfigError
+from .level import power_of
 from .segments import SILENCE, Segment, Smoother
-from .smoothing import Smoothing, power_of
+from .smoothing import Smoothing
 
 UNKNOWN = "unknown"  #: label of segments whose confidence is too low
 SCHEMA = "edge-bench/segmentation/1"

@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from .bundle import Bundle
 from .classify import dequantise, quantise
 from .errors import BundleError, ConfigError, InterpreterError
-from .frontend import TILE, StreamingFrontEnd, as_samples
+from .frontend import TILE, StreamingFrontEnd
 from .interpreter import Session
-from .smoothing import decibels, mean_squares
+from .level import decibels
 from .truncate import truncated
 
 Float32 = NDArray[np.float32]
@@ -183,8 +183,7 @@ class DenseStream:
         self._answered = self.form.context  # and the next one without an answer lies
         self._frames = self._first - (self.form.context if lead else 0)  # number of the next frame to be fed
         self._unwanted = lead  # hops of the lead, which has no answers
-        self._tail = np.empty(0, np.float32)
-        self._power = np.empty(0, np.float32)
+        self._power = np.empty(0, np.float32)  # of the hops without an answer
 
     @property
     def first_sample(self) -> int:
@@ -211,9 +210,11 @@ class DenseStream:
         AudioError
             For samples that are not finite; the stream stays as it was before the call.
         """
-        x = as_samples(samples)
-        features = self._front_end.push(x)
-        self._measure(x)
+        features, power = self._front_end.push_measured(samples)
+        before = min(self._unwanted, len(power))
+        self._unwanted -= before
+        if len(power):
+            self._power = np.concatenate([self._power, power[before:]])
         skip = min(self._skip, len(features))
         self._skip -= skip
         raw = self._feed(features[skip:])
@@ -261,14 +262,3 @@ class DenseStream:
         whole = raw[0] if len(raw) == 1 else np.concatenate(raw)
         power, self._power = self._power[: len(whole)], self._power[len(whole) :]
         return Answers(dequantise(whole, *self._session.output_quantization), power)
-
-    def _measure(self, x: Float32) -> None:
-        """Queue the power of the hops that `x` completes; there are always as many as frames, or more."""
-        hop = self.config.hop_length
-        whole = np.concatenate([self._tail, x]) if len(self._tail) else x
-        hops = len(whole) // hop
-        self._tail = whole[hops * hop :].copy()
-        if hops:
-            before = min(self._unwanted, hops)
-            self._unwanted -= before
-            self._power = np.concatenate([self._power, mean_squares(whole, hop)[before:]])

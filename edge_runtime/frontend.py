@@ -18,6 +18,7 @@ with it, and a row of a product does not depend on the other rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -27,8 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 from . import filters
 from .config import FrontEndConfig
 from .errors import AudioError
+from .level import mean_squares
 
 Float32 = NDArray[np.float32]
+Sound = NDArray[Any]  # float32 in [-1, 1] or int16
 
 TILE = 16
 BLOCK = 13 * TILE  # 208 frames: a 2 s clip in one block, its spectra still in a 1 MiB cache
@@ -39,6 +42,7 @@ TRANSFORM = 64  # frames in one call of the FFT: its input and output fit into t
 # harmless with glibc's default thresholds.
 _FFT_TAKES_OUT = int(np.__version__.partition(".")[0]) >= 2
 _DB = 10.0 / np.log(10.0)
+_FULL_SCALE = np.float32(1 / 32768)  # a power of two: nothing is rounded
 
 
 class _Tables(NamedTuple):
@@ -52,8 +56,8 @@ class _Tables(NamedTuple):
 
 
 class _Views(NamedTuple):
-    frames: Float32
-    transforms: tuple[tuple[Float32, NDArray[Any], NDArray[Any], NDArray[np.complex64]], ...]
+    windowed: NDArray[np.float64]
+    transforms: tuple[tuple[NDArray[np.float64], NDArray[np.complex64]], ...]
     spectrum: NDArray[np.complex64]
     power: Float32
     power_low: Float32
@@ -107,7 +111,7 @@ def as_samples(samples: ArrayLike) -> Float32:
     if array.dtype == np.float32:
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
     if array.dtype == np.int16:
-        return array.astype(np.float32) / np.float32(32768)
+        return np.multiply(array, _FULL_SCALE, dtype=np.float32)
     if array.dtype.kind != "f":
         raise AudioError(f"samples are {array.dtype}, expected float32 in [-1, 1] or int16")
     limit = np.float64(np.finfo(np.float32).max)
@@ -142,6 +146,16 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
             raise AudioError(f"sample {offset + start + at} is {piece[at]:g}: {why}, expected values in [-1, 1]")
 
 
+def checked(samples: ArrayLike, offset: int = 0) -> Sound:
+    """Return samples fit for a front end: int16 as they are, all else as `as_samples` and `check_samples` have it."""
+    array = np.asarray(samples)
+    if array.dtype == np.int16 and array.ndim == 1:  # within full scale, whatever they are
+        return array
+    x = as_samples(array)
+    check_samples(x, offset)
+    return x
+
+
 def framed(samples: Float32, at: int, count: int, config: FrontEndConfig) -> Float32:
     """Return a view of `count` frames from sample `at` on, shape (count, frame_length)."""
     hop = config.hop_length * 4
@@ -173,7 +187,6 @@ class FrontEnd:
         bins = config.fft_length // 2 + 1
         self._padded = np.zeros((BLOCK, config.fft_length), np.float64)
         self._transformed = np.zeros((TRANSFORM, bins), np.complex128)
-        self._frames: Float32 = np.zeros((BLOCK, config.frame_length), np.float32)
         self._spectrum = np.empty((BLOCK, bins), np.complex64)
         self._power = np.zeros((BLOCK, bins), np.float32)
         self._mel = np.ones((BLOCK, config.mel_bands), np.float32)
@@ -194,10 +207,9 @@ class FrontEnd:
             mel = self._mel.reshape(-1, TILE, self._mel.shape[1])[tiles]
             half = tables.low.shape[1]
             views = self._views[row, count] = _Views(
-                self._frames[rows],
+                self._padded[rows, : self.config.frame_length],
                 tuple(
-                    (self._frames[part], self._padded[part, : self.config.frame_length], self._padded[part],
-                     self._spectrum[part])
+                    (self._padded[part], self._spectrum[part])
                     for i in range(row, row + count, TRANSFORM)
                     for part in (slice(i, min(i + TRANSFORM, row + count)),)
                 ),
@@ -232,8 +244,7 @@ class FrontEnd:
         AudioError
             For a sample that is NaN, infinite or absurdly large, or an array of the wrong shape.
         """
-        x = as_samples(samples)
-        check_samples(x)
+        x = as_samples(checked(samples))
         count = self.config.frames(len(x))
         out = np.empty((count, self.config.features), np.float32)
         for start in range(0, count, BLOCK):
@@ -258,9 +269,8 @@ class FrontEnd:
         """Write the features of frames that are cut already, shape (m, frame_length), to `out`; see `block`."""
         config, tables = self.config, self._tables
         view = self._cut(first % TILE, len(out))
-        np.multiply(frames, tables.window, out=view.frames)
-        for windowed, wide, padded, spectrum in view.transforms:
-            wide[...] = windowed
+        np.multiply(frames, tables.window, out=view.windowed)  # in float32, and widened on the way out
+        for padded, spectrum in view.transforms:
             if _FFT_TAKES_OUT:
                 transformed = self._transformed[: len(padded)]
                 np.fft.rfft(padded, out=transformed)  # type: ignore[call-arg, unused-ignore]
@@ -319,7 +329,7 @@ class StreamingFrontEnd:
         Parameters
         ----------
         samples : array_like, shape (n,)
-            Any number, also none.
+            float32 in [-1, 1] or int16; any number, also none.
 
         Returns
         -------
@@ -330,17 +340,43 @@ class StreamingFrontEnd:
         AudioError
             For samples that are not finite; the stream stays as it was before the call.
         """
-        x = as_samples(samples)
-        check_samples(x, self.samples)
-        if self._kept + len(x) <= len(self._buffer):
-            return self._take(x)
-        step = len(self._buffer) - self.config.frame_length
-        return np.concatenate([self._take(x[i : i + step]) for i in range(0, len(x), step)])
+        parts = [self._take() for _ in self._pieces(samples)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _take(self, x: Float32) -> Float32:
-        config, buffer = self.config, self._buffer
-        stop = self._kept + len(x)
-        buffer[self._kept : stop] = x
+    def push_measured(self, samples: ArrayLike) -> tuple[Float32, Float32]:
+        """As `push`, and return the mean square of each hop that the samples complete, too.
+
+        A hop is complete before the frame that begins with it, so powers run ahead of frames.
+        """
+        hop = self.config.hop_length
+        features, powers = [], []
+        for begin, stop in self._pieces(samples):
+            powers.append(mean_squares(self._buffer[begin // hop * hop : stop], hop))
+            features.append(self._take())
+        if len(features) == 1:
+            return features[0], powers[0]
+        return np.concatenate(features), np.concatenate(powers)
+
+    def _pieces(self, samples: ArrayLike) -> Iterator[tuple[int, int]]:
+        """Put samples into the buffer, as many as it holds at a time, and yield where they lie; `_take` empties it."""
+        x, buffer = checked(samples, self.samples), self._buffer
+        done = 0
+        while True:
+            begin = self._kept
+            piece = x[done : done + len(buffer) - begin]
+            self._kept += len(piece)
+            if x.dtype == np.float32:
+                buffer[begin : self._kept] = piece
+            else:
+                np.multiply(piece, _FULL_SCALE, out=buffer[begin : self._kept])
+            done += len(piece)
+            yield begin, self._kept
+            if done == len(x):
+                return
+
+    def _take(self) -> Float32:
+        """Return the features of the frames that lie in the buffer, and keep what the next one begins with."""
+        config, buffer, stop = self.config, self._buffer, self._kept
         count = config.frames(stop)
         out = np.empty((count, config.features), np.float32)
         done = 0

@@ -211,7 +211,7 @@ class Smoother:
         ----------
         probabilities : array_like, shape (frames, classes)
         dbfs : array_like, shape (frames,), optional
-            Level of each frame, see `levels_dbfs`; needed to find silence.
+            Level of each frame, see `edge_runtime.level.levels_dbfs`; needed to find silence.
         """
         levels = median.to_levels(probabilities)
         return self.push_levels(levels, self._quiet(len(levels), dbfs))

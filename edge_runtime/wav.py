@@ -83,8 +83,8 @@ def read_info(path: PathLike) -> WavInfo:
 
 
 def read_blocks(
-    path: PathLike, *, block_frames: int = _BLOCK, first: int = 0, stop: int | None = None
-) -> Iterator[NDArray[np.float32]]:
+    path: PathLike, *, block_frames: int = _BLOCK, first: int = 0, stop: int | None = None, integers: bool = False
+) -> Iterator[NDArray[Any]]:
     """Read a WAV file in pieces, in constant memory; it is opened when the first is asked for.
 
     Parameters
@@ -94,6 +94,8 @@ def read_blocks(
         Frames in a piece.
     first, stop : int
         Frame to begin with and the one to end before, by default the whole file; none beyond its end.
+    integers : bool
+        Give 16 bit PCM as int16, as it lies in the file.
 
     Yields
     ------
@@ -120,7 +122,9 @@ def read_blocks(
             raw = file.read(count * info.bytes_per_frame)
             if len(raw) < count * info.bytes_per_frame:
                 raise AudioError(f"{path}: became shorter while it was read; read it again")
-            block = _decode(raw, info.sample_format).reshape(count, info.channels)
+            as_they_are = integers and info.sample_format == "pcm16"
+            samples: NDArray[Any] = _int16(raw) if as_they_are else _decode(raw, info.sample_format)
+            block = samples.reshape(count, info.channels)
             if info.sample_format.startswith("float"):  # integers cannot be anything but numbers
                 check_finite(block, path, number)
             yield block
@@ -201,6 +205,10 @@ def _parse_format(fmt: bytes, path: PathLike) -> tuple[int, int, str, int]:
             return rate, channels, name, frame
     found = f"format tag {tag}, {bits} bit, {channels} channels, {frame} bytes per frame"
     raise AudioError(f"{path}: unsupported samples ({found}); convert it to 16 bit PCM")
+
+
+def _int16(raw: bytes) -> NDArray[Any]:
+    return np.frombuffer(raw, "<i2").astype(np.int16, copy=False)
 
 
 def _decode(raw: bytes, sample_format: str) -> NDArray[np.float32]:

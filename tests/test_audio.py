@@ -160,6 +160,18 @@ def test_stream_is_the_numpy_engine(scratch: Path, rate: int, n: int, block_s: f
     assert np.concatenate(blocks).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("rate", [16000, 8000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_pieces_of_16_bits(tmp_path: Path, rate: int, channels: int) -> None:
+    """One channel at the wanted rate comes as it lies in the file, all else as `load` has it."""
+    samples = np.random.default_rng(rate).uniform(-1, 1, (300_000, channels))
+    write_wav(tmp_path / "a.wav", samples, rate)
+    found = np.concatenate(list(audio.pieces(tmp_path / "a.wav", sample_rate=16000)))
+    assert found.dtype == (np.int16 if (rate, channels) == (16000, 1) else np.float32)
+    wide = found / np.float32(32768) if found.dtype == np.int16 else found
+    np.testing.assert_array_equal(wide, np.concatenate(list(audio.stream(tmp_path / "a.wav", sample_rate=16000))))
+
+
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("audio") / "case.wav"

@@ -505,6 +505,25 @@ def test_what_was_returned_is_not_overwritten() -> None:
     assert np.array_equal(kept, copies[0]) and np.array_equal(batch, copies[1])
 
 
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(0, 40_000), max_size=8), turns=st.lists(st.booleans(), min_size=9, max_size=9))
+def test_samples_of_16_bits_and_powers(sizes: list[int], turns: list[bool]) -> None:
+    """int16 and float pieces may take turns; a hop's power comes with the samples that complete it."""
+    short = (LONG * 20_000).astype(np.int16)
+    wide = short.astype(np.float32) / np.float32(32768)
+    stream, features, powers, at = StreamingFrontEnd(DEFAULT), [], [], 0
+    for size, integers in zip([*sizes, len(short)], turns, strict=False):
+        rows, power = stream.push_measured((short if integers else wide)[at : at + size])
+        features.append(rows)
+        powers.append(power)
+        at = min(at + size, len(short))
+        assert sum(map(len, powers)) == at // DEFAULT.hop_length
+    assert np.array_equal(np.concatenate(features), FrontEnd(DEFAULT)(wide))
+    assert np.array_equal(FrontEnd(DEFAULT)(short), FrontEnd(DEFAULT)(wide))
+    hops = wide[: len(wide) // 160 * 160].reshape(-1, 160).astype(np.float64)
+    assert np.concatenate(powers) == pytest.approx((hops**2).mean(axis=1), rel=1e-5)
+
+
 # --- configuration ----------------------------------------------------------------------------
 
 

@@ -20,10 +20,11 @@ from edge_runtime.bundle import Bundle, parse, read
 from edge_runtime.decisions import UNKNOWN, Segmentation, read_segmentation
 from edge_runtime.dense import DenseNetwork, pooled
 from edge_runtime.dense_stream import DenseStream
+from edge_runtime.level import levels_dbfs
 from edge_runtime.segmenter import Frames, Segmenter
 from edge_runtime.segments import Segment, segments
 from edge_runtime.sequence import Gap, SequenceCheck
-from edge_runtime.smoothing import Smoothing, levels_dbfs
+from edge_runtime.smoothing import Smoothing
 from edge_runtime.wav import write_wav
 
 RATE = 16000

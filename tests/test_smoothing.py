@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter as scipy_median
 
-from edge_runtime import ConfigError, median, segments, smoothing
+from edge_runtime import ConfigError, level, median, segments, smoothing
+from edge_runtime.level import levels_dbfs
 from edge_runtime.segments import SILENCE, Segment, Smoother, frame_labels
-from edge_runtime.smoothing import Smoothing, hysteresis, levels_dbfs, smooth
+from edge_runtime.smoothing import Smoothing, hysteresis, smooth
 
 CLASSES = ("speech", "music", "noise")
 SETTINGS = (
@@ -100,7 +101,7 @@ def values(found: tuple[Segment, ...]) -> list[tuple[Any, ...]]:
     return [(s.start_s, s.end_s, s.label, s.confidence) for s in found]
 
 
-@pytest.mark.parametrize("module", [median, smoothing, segments])
+@pytest.mark.parametrize("module", [level, median, segments])
 def test_examples_in_the_docstrings_run(module: Any) -> None:
     failed, tried = doctest.testmod(module)
     assert tried and not failed

@@ -145,6 +145,15 @@ def test_blocks_are_the_whole(scratch: Path, block_frames: int, name: str) -> No
     np.testing.assert_array_equal(np.concatenate(blocks), read_wav(scratch)[0])
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_16_bits_as_they_are(tmp_path: Path, name: str) -> None:
+    write_wav(tmp_path / "a.wav", noise(257, 2), 16000, sample_format=name)
+    found = np.concatenate(list(read_blocks(tmp_path / "a.wav", block_frames=100, integers=True)))
+    assert found.dtype == (np.int16 if name == "pcm16" else np.float32)
+    wide = found / np.float32(32768) if name == "pcm16" else found
+    np.testing.assert_array_equal(wide, read_wav(tmp_path / "a.wav")[0])
+
+
 def test_blocks_take_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     length = 200_000_000  # a sparse file

@@ -17,8 +17,9 @@ from edge_runtime import ConfigError, CorpusError, FrontEnd, audio
 from edge_runtime.bundle import Bundle
 from edge_runtime.classify import Classifier, dequantise, quantise, shares
 from edge_runtime.dense import DELAY, DenseNetwork, pooled, softmax
+from edge_runtime.level import levels_dbfs
 from edge_runtime.probability import SMALLEST
-from edge_runtime.smoothing import Smoothing, levels_dbfs
+from edge_runtime.smoothing import Smoothing
 
 from .stream_files import Annotated
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .. import audio, wav
@@ -164,9 +164,9 @@ def answer_block(job: Job, path: str, block: Block) -> Answers | Failed:
         return Failed(f"{path}: {type(error).__name__}: {error}")
 
 
-def _samples(path: str, first: int, stop: int) -> Iterator[NDArray[np.float32]]:
+def _samples(path: str, first: int, stop: int) -> Iterator[NDArray[Any]]:
     done = first
-    for block in wav.read_blocks(path, block_frames=_READ, first=first, stop=stop):
+    for block in wav.read_blocks(path, block_frames=_READ, first=first, stop=stop, integers=True):
         mono = audio.downmix(block)
         done += len(mono)
         yield mono

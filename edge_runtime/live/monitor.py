@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ..frontend import as_samples
+from ..level import level_dbfs
 from ..resample import Resampler
 from ..segmenter import Now, Segmenter
 from ..segments import Segment
-from ..smoothing import level_dbfs
 from .sources import Chunk
 
-_FULL_SCALE = np.float32(1 / 32768)
 _KEPT = 36_000  # latest computing times: an hour of decisions
 
 
@@ -82,9 +82,8 @@ class Monitor:
         self.overruns += chunk.overruns
         x = chunk.samples
         self._samples += len(x)
-        sound = np.multiply(x, _FULL_SCALE, dtype=np.float32)
-        found = self._segmenter.push(sound if self._resampler is None else self._resampler.push(sound))
-        level = level_dbfs(sound)
+        found = self._segmenter.push(x if self._resampler is None else self._resampler.push(as_samples(x)))
+        level = level_dbfs(as_samples(x))
         ended = time.perf_counter()
         self._compute.append(ended - began)
         self._cpu_s += time.thread_time() - cpu
