@@ -146,8 +146,7 @@ def crosscheck(
         if reference is None:
             raise InterpreterError(f"no interpreter runs this model: {_first_error(results, unusable)}")
         findings = [_compare(asked[key], results, reference) for key in results]
-        operators = [[operator.name for operator in graph.operators] for graph in tflite.read(flatbuffer).subgraphs]
-        findings = _locate(folder, cases, findings, results, reference, operators, timeout_s, say)
+        findings = _locate(folder, cases, findings, results, reference, flatbuffer, timeout_s, say)
     return Report(" ".join(reference), tuple(findings), unusable)
 
 
@@ -201,7 +200,7 @@ def _compare(run: _Run, results: _Results, reference: tuple[str, str]) -> Findin
 
 def _locate(
     folder: Path, cases: Sequence[Case], findings: list[Finding], results: _Results, reference: tuple[str, str],
-    operators: Sequence[Sequence[str]], timeout_s: float, say: Callable[[str], None],
+    flatbuffer: bytes, timeout_s: float, say: Callable[[str], None],
 ) -> list[Finding]:  # fmt: skip
     """Add to findings with a difference, more than the last bits of a float, the operator where it begins."""
     by_name = {case.name: case for case in cases}
@@ -233,6 +232,7 @@ def _locate(
         say(f"{backend}: operator by operator")
         runs = [_Run(f.backend, f.kernels, smaller[f.case]) for f in todo if f.backend == backend]
         traced |= _ask(folder, backend, runs, timeout_s=timeout_s, wanted=wanted)
+    graphs = tflite.read(flatbuffer).subgraphs
     located = []
     for finding in findings:
         _, mine = traced.get((finding.backend, finding.kernels, finding.case), ("", ""))
@@ -241,7 +241,8 @@ def _locate(
             there = wanted[finding.case][number]
             if differ(mine[number], there):
                 finding = replace(
-                    finding, operator=number, operator_name=operators[by_name[finding.case].subgraph][number],
+                    finding, operator=number,
+                    operator_name=graphs[by_name[finding.case].subgraph].operators[number].name,
                     operator_largest=float(distance(mine[number], there).max()),
                 )  # fmt: skip
         located.append(finding)

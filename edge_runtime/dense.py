@@ -7,6 +7,7 @@ clip. `edge_runtime.smoothing` says which frame an answer is given to.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from .bundle import Bundle, read
 from .classify import dequantise, quantise
 from .errors import BundleError, ConfigError
+from .frontend import TILE
 from .interpreter import SignatureSession
 
 Float32 = NDArray[np.float32]
@@ -23,6 +25,39 @@ Float32 = NDArray[np.float32]
 #: 60, and 40 and 50 are no better. Averaging over n frames adds n // 2.
 DELAY = 45
 _STEPS_OF_ONE = 4096  # logits are summed in steps of 1/4096: whole numbers add up alike for any chunking
+
+
+@dataclass(frozen=True)
+class DenseForm:
+    """Shape of a bundle's dense signature: frames that it answers in one run, and the context before them."""
+
+    block: int
+    context: int
+    subgraph: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> DenseForm:
+        """Read it from a bundle.
+
+        Raises
+        ------
+        BundleError
+            If the bundle has no dense form.
+        """
+        form = bundle.info["forms"].get("dense")
+        if form is None:
+            raise BundleError(f"{bundle.path}: has no signature 'dense'; quantise it again")
+        wide, block = int(form["input"]["shape"][2]), int(form["output"]["shape"][2])
+        return cls(block, wide - block, int(form["subgraph"]))
+
+    @property
+    def lead(self) -> int:
+        """Frames that a stream in the middle needs before its first: the context, in whole tiles of the front end."""
+        return -(-self.context // TILE) * TILE
+
+    def may_begin(self, frame: int) -> bool:
+        """Say whether a stream can begin at a frame with the bits that the whole recording has there."""
+        return frame == 0 or (frame >= self.lead and frame % self.block == 0 and frame % TILE == 0)
 
 
 class DenseNetwork:
@@ -43,22 +78,17 @@ class DenseNetwork:
 
     def __init__(self, bundle: Bundle | str | Path, *, backend: str = "auto", threads: int = 1) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read(bundle)
-        form = self.bundle.info["forms"].get("dense")
-        if form is None:
-            raise BundleError(f"{self.bundle.path}: has no signature 'dense'; quantise it again")
+        self._form = DenseForm.of(self.bundle)
         self._session = SignatureSession(self.bundle.flatbuffer, "dense", backend=backend, threads=threads)
-        self._wide = int(form["input"]["shape"][2])
-        self._block = int(form["output"]["shape"][2])
 
     def logits(self, features: Float32) -> Float32:
         """Return the logits of every frame, shape (frames, classes), from normalised features (frames, features)."""
-        session = self._session
-        context = self._wide - self._block
-        count = -(-len(features) // self._block)
-        fed = np.zeros((context + count * self._block, features.shape[1]), np.float32)
+        session, block, context = self._session, self._form.block, self._form.context
+        count = -(-len(features) // block)
+        fed = np.zeros((context + count * block, features.shape[1]), np.float32)
         fed[context : context + len(features)] = features
         q = quantise(fed, *session.input_quantization, session.input_dtype)
-        raw = [session.run(q[None, None, i * self._block :][:, :, : self._wide])[0, 0] for i in range(count)]
+        raw = [session.run(q[None, None, i * block :][:, :, : context + block])[0, 0] for i in range(count)]
         if not raw:
             return np.zeros((0, len(self.bundle.classes)), np.float32)
         return dequantise(np.concatenate(raw)[: len(features)], *session.output_quantization)

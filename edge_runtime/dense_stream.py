@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .bundle import Bundle
 from .classify import dequantise, quantise
-from .errors import BundleError, ConfigError, InterpreterError
+from .dense import DenseForm
+from .errors import ConfigError, InterpreterError
 from .frontend import TILE, StreamingFrontEnd
 from .interpreter import Session
 from .level import decibels
@@ -54,39 +55,6 @@ class Answers:
     def joined(cls, parts: Sequence[Answers]) -> Answers:
         """Return answers that follow one another as one."""
         return cls(np.concatenate([p.logits for p in parts]), np.concatenate([p.power for p in parts]))
-
-
-@dataclass(frozen=True)
-class DenseForm:
-    """Shape of a bundle's dense signature: frames that it answers in one run, and the context before them."""
-
-    block: int
-    context: int
-    subgraph: int
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> DenseForm:
-        """Read it from a bundle.
-
-        Raises
-        ------
-        BundleError
-            If the bundle has no dense form.
-        """
-        form = bundle.info["forms"].get("dense")
-        if form is None:
-            raise BundleError(f"{bundle.path}: has no signature 'dense'; quantise it again")
-        wide, block = int(form["input"]["shape"][2]), int(form["output"]["shape"][2])
-        return cls(block, wide - block, int(form["subgraph"]))
-
-    @property
-    def lead(self) -> int:
-        """Frames that a stream in the middle needs before its first: the context, in whole tiles of the front end."""
-        return -(-self.context // TILE) * TILE
-
-    def may_begin(self, frame: int) -> bool:
-        """Say whether a stream can begin at a frame with the bits that the whole recording has there."""
-        return frame == 0 or (frame >= self.lead and frame % self.block == 0 and frame % TILE == 0)
 
 
 _RUNS = 3  # on a few frames each that cost less than one of the whole block, which costs six

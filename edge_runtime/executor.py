@@ -60,11 +60,9 @@ class Executor:
     Parameters
     ----------
     model : bytes or Model
-        A flatbuffer, or one that was read; its graph has one input and one output, int8 or float32.
+        A flatbuffer, or one that was read; its first graph has one input and one output, int8 or float32.
     frames : int, optional
         Length of the input's third axis, the time, if other than the model's own.
-    signature : str, optional
-        Which of the model's graphs to run, such as ``clip`` or ``dense``; the first one if not given.
     rounds_once : bool
         Round products as XNNPACK does and not as the reference kernels do.
 
@@ -89,10 +87,9 @@ class Executor:
     version = np.__version__
 
     def __init__(
-        self, model: bytes | tflite.Model, *, frames: int | None = None, signature: str | None = None,
-        rounds_once: bool = False,
+        self, model: bytes | tflite.Model, *, frames: int | None = None, rounds_once: bool = False
     ) -> None:  # fmt: skip
-        graph = _graph(model if isinstance(model, tflite.Model) else tflite.read(model), signature)
+        graph = _graph(model if isinstance(model, tflite.Model) else tflite.read(model))
         self._in, self._out = graph.inputs[0], graph.outputs[0]
         source, result = graph.tensors[self._in], graph.tensors[self._out]
         self.input_quantization, self.output_quantization = quantization(source), quantization(result)
@@ -155,12 +152,8 @@ class Executor:
         return values
 
 
-def _graph(model: tflite.Model, signature: str | None) -> tflite.Subgraph:
-    """Return the graph of a signature, the first graph without one."""
-    numbers = {entry.key: entry.subgraph for entry in model.signatures}
-    if signature is not None and signature not in numbers:
-        raise InterpreterError(f"the model has no signature {signature!r}, it has {sorted(numbers) or 'none'}")
-    graph = model.subgraphs[0 if signature is None else numbers[signature]]
+def _graph(model: tflite.Model) -> tflite.Subgraph:
+    graph = model.subgraphs[0]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
         raise InterpreterError(f"the graph has {counts}, not one each")

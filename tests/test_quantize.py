@@ -17,6 +17,7 @@ from edge_runtime.classify import Classifier, fitted, padded, predict, quantise
 from edge_runtime.executor import Executor
 from edge_runtime.fixedpoint import Multiplier, RoundedOnce
 from edge_runtime.interpreter import Session, SignatureSession
+from edge_runtime.truncate import signature_alone
 
 keras = pytest.importorskip("keras")
 
@@ -91,9 +92,9 @@ def test_the_dense_form_is_the_clip_at_every_phase(exact: Any, parts: tuple[str,
     both = two_forms(quantise_graph(graph, measure(graph, x)), block_frames=60, receptive_field=108)
     dense = SignatureSession(both, "dense", backend="litert")
     fed = np.random.default_rng(0).integers(-128, 128, dense.input_shape).astype(np.int8)
-    runner = Executor(both, signature="clip", frames=108)
+    runner = Executor(signature_alone(both, "clip"), frames=108)
     (mean,) = [o for o in tflite.read(both).subgraphs[0].operators if o.name == "MEAN"]
-    got = Executor(both, signature="dense").run(fed)[0, 0]
+    got = Executor(signature_alone(both, "dense")).run(fed)[0, 0]
     for phase in range(0, 60, 7):
         before_mean = runner.tensors(fed[:, :, phase : phase + 108])[mean.inputs[0]]
         assert np.array_equal(before_mean.reshape(3), got[phase])
@@ -123,7 +124,7 @@ def test_open_shapes_are_worked_out(exact: Any) -> None:
     """What the reader says of a tensor's shape is what comes out of its operator."""
     both = two_forms(exact("b1", "b2"), block_frames=30, receptive_field=108)
     for number, key in enumerate(("clip", "dense")):
-        graph, runner = tflite.read(both).subgraphs[number], Executor(both, signature=key)
+        graph, runner = tflite.read(both).subgraphs[number], Executor(signature_alone(both, key))
         values = runner.tensors(np.zeros(runner.input_shape, np.float32))
         assert {i: values[i].shape for o in graph.operators for i in o.outputs} == {
             i: graph.tensors[i].shape for o in graph.operators for i in o.outputs

@@ -22,7 +22,7 @@ def test_every_cut_gives_the_tensor_of_the_whole(bundles: dict[str, Path], key: 
     built = bundle.read(bundles["int8"])
     number = built.info["forms"][key]["subgraph"]
     graph = built.model.subgraphs[number]
-    executor = Executor(built.flatbuffer, signature=key)
+    executor = Executor(signature_alone(built.flatbuffer, key))
     x = random_inputs(executor.input_shape, "int8", 1, np.random.default_rng(0))[0]
     tensors = executor.tensors(x)
     for count in range(1, len(graph.operators) + 1):

@@ -36,8 +36,7 @@ from edge_runtime.archive.inputs import Source
 from edge_runtime.archive.run import Archive
 from edge_runtime.archive.work import Done, Job
 from edge_runtime.bundle import read
-from edge_runtime.dense import DenseNetwork, softmax
-from edge_runtime.dense_stream import DenseForm
+from edge_runtime.dense import DenseForm, DenseNetwork, softmax
 from edge_runtime.frontend import TILE
 from edge_runtime.interpreter import SignatureSession
 from edge_runtime.live.monitor import Monitor

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from .. import audio, wav
 from ..bundle import Bundle, parse, read
 from ..decisions import Segmentation
-from ..dense_stream import Answers, DenseForm, DenseStream
+from ..dense import DenseForm
+from ..dense_stream import Answers, DenseStream
 from ..errors import AudioError, EdgeBenchError
 from ..segmenter import Segmenter
 from ..segments import Segment
