@@ -18,7 +18,6 @@ with it, and a row of a product does not depend on the other rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -42,6 +41,7 @@ TRANSFORM = 64  # frames in one call of the FFT: its input and output fit into t
 # harmless with glibc's default thresholds.
 _FFT_TAKES_OUT = int(np.__version__.partition(".")[0]) >= 2
 _DB = 10.0 / np.log(10.0)
+_FLOAT32, _INT16 = np.dtype(np.float32), np.dtype(np.int16)
 _FULL_SCALE = np.float32(1 / 32768)  # a power of two: nothing is rounded
 
 
@@ -108,9 +108,9 @@ def as_samples(samples: ArrayLike) -> Float32:
     array = np.asarray(samples)
     if array.ndim != 1:
         raise AudioError(f"samples have shape {array.shape}, expected one channel of shape (n,)")
-    if array.dtype == np.float32:
+    if array.dtype == _FLOAT32:
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    if array.dtype == np.int16:
+    if array.dtype == _INT16:
         return np.multiply(array, _FULL_SCALE, dtype=np.float32)
     if array.dtype.kind != "f":
         raise AudioError(f"samples are {array.dtype}, expected float32 in [-1, 1] or int16")
@@ -149,7 +149,7 @@ def check_samples(samples: Float32, offset: int = 0) -> None:
 def checked(samples: ArrayLike, offset: int = 0) -> Sound:
     """Return samples fit for a front end: int16 as they are, all else as `as_samples` and `check_samples` have it."""
     array = np.asarray(samples)
-    if array.dtype == np.int16 and array.ndim == 1:  # within full scale, whatever they are
+    if array.dtype == _INT16 and array.ndim == 1:  # within full scale, whatever they are
         return array
     x = as_samples(array)
     check_samples(x, offset)
@@ -340,43 +340,37 @@ class StreamingFrontEnd:
         AudioError
             For samples that are not finite; the stream stays as it was before the call.
         """
-        parts = [self._take() for _ in self._pieces(samples)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        x = checked(samples, self.samples)
+        if self._kept + len(x) <= len(self._buffer):
+            return self._take(x)
+        return np.concatenate([self._take(piece) for piece in self._pieces(x)])
 
     def push_measured(self, samples: ArrayLike) -> tuple[Float32, Float32]:
         """As `push`, and return the mean square of each hop that the samples complete, too.
 
         A hop is complete before the frame that begins with it, so powers run ahead of frames.
         """
-        hop = self.config.hop_length
-        features, powers = [], []
-        for begin, stop in self._pieces(samples):
-            powers.append(mean_squares(self._buffer[begin // hop * hop : stop], hop))
-            features.append(self._take())
-        if len(features) == 1:
-            return features[0], powers[0]
+        x, powers = checked(samples, self.samples), list[Float32]()
+        if self._kept + len(x) <= len(self._buffer):
+            return self._take(x, powers), powers[0]
+        features = [self._take(piece, powers) for piece in self._pieces(x)]
         return np.concatenate(features), np.concatenate(powers)
 
-    def _pieces(self, samples: ArrayLike) -> Iterator[tuple[int, int]]:
-        """Put samples into the buffer, as many as it holds at a time, and yield where they lie; `_take` empties it."""
-        x, buffer = checked(samples, self.samples), self._buffer
-        done = 0
-        while True:
-            begin = self._kept
-            piece = x[done : done + len(buffer) - begin]
-            self._kept += len(piece)
-            if x.dtype == np.float32:
-                buffer[begin : self._kept] = piece
-            else:
-                np.multiply(piece, _FULL_SCALE, out=buffer[begin : self._kept])
-            done += len(piece)
-            yield begin, self._kept
-            if done == len(x):
-                return
+    def _pieces(self, x: Sound) -> list[Sound]:
+        step = len(self._buffer) - self.config.frame_length
+        return [x[i : i + step] for i in range(0, len(x), step)]
 
-    def _take(self) -> Float32:
-        """Return the features of the frames that lie in the buffer, and keep what the next one begins with."""
-        config, buffer, stop = self.config, self._buffer, self._kept
+    def _take(self, x: Sound, powers: list[Float32] | None = None) -> Float32:
+        """Return the features of the frames that a piece completes, and add the powers of such hops to `powers`."""
+        config, buffer, begin = self.config, self._buffer, self._kept
+        stop = begin + len(x)
+        if x.dtype == _FLOAT32:
+            buffer[begin:stop] = x
+        else:
+            np.multiply(x, _FULL_SCALE, out=buffer[begin:stop])
+        if powers is not None:
+            hop = config.hop_length
+            powers.append(mean_squares(buffer[begin // hop * hop : stop], hop))
         count = config.frames(stop)
         out = np.empty((count, config.features), np.float32)
         done = 0
