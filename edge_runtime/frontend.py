@@ -34,7 +34,7 @@ Sound = NDArray[Any]  # float32 in [-1, 1] or int16
 
 TILE = 16
 BLOCK = 13 * TILE  # 208 frames: a 2 s clip in one block, its spectra still in a 1 MiB cache
-TRANSFORM = 64  # frames in one call of the FFT: its input and output fit into the second-level cache
+TRANSFORM = BLOCK // 2  # frames in one call of the FFT, which plans anew each time; a whole block gains nothing more
 # np.fft computes in float64, in numpy 2 as well. Given float32 it casts in and out, and freeing those large buffers can
 # make malloc hand the pages back to the system on every call; fetching them again can cost more than the FFT.
 # So we cast, into buffers that stay. numpy 2 writes its result into one, too; numpy 1 allocates it, and that alone is
