@@ -50,6 +50,29 @@ def test_a_worker_whose_parent_was_killed_ends() -> None:
     assert not running(pid)
 
 
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no fork here")
+def test_a_worker_leaves_its_parents_garbage_alone() -> None:
+    code = """
+import gc, os
+from edge_bench.train.workers import worker_pool
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("freed by", "parent" if os.getpid() == parent else "worker", flush=True)
+
+parent = os.getpid()
+gc.disable()
+Cycle()
+with worker_pool(1) as pool:
+    pool.submit(gc.collect).result()
+gc.collect()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["freed by parent"]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

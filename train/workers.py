@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -10,6 +11,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 _EVERY_S = 1.0
+
+# What a fork inherits is its parent's to collect: TensorFlow aborts a process that frees a traced function without
+# TensorFlow's threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def cores() -> int:
