@@ -177,12 +177,11 @@ def is_wav(path: PathLike) -> bool:
 
 
 def downmix(x: NDArray[Any]) -> NDArray[Any]:
-    """Return the mean of the channels, (frames, channels) to float32 of shape (frames,); one channel as it is."""
+    """Return the mean of float32 channels, (frames, channels) to (frames,); one channel as it is, of any type."""
     if x.shape[1] == 1:
         return np.ascontiguousarray(x[:, 0])
     # In float64, where the sum of the channels cannot overflow.
-    mean = x.mean(axis=1, dtype=np.float64)
-    return np.asarray(mean / 32768 if x.dtype == np.int16 else mean, np.float32)
+    return np.asarray(x.mean(axis=1, dtype=np.float64), np.float32)
 
 
 def _check_rate(sample_rate: int) -> None:

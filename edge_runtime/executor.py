@@ -86,9 +86,7 @@ class Executor:
     backend = "numpy"
     version = np.__version__
 
-    def __init__(
-        self, model: bytes | tflite.Model, *, frames: int | None = None, rounds_once: bool = False
-    ) -> None:  # fmt: skip
+    def __init__(self, model: bytes | tflite.Model, *, frames: int | None = None, rounds_once: bool = False) -> None:
         graph = _graph(model if isinstance(model, tflite.Model) else tflite.read(model))
         self._in, self._out = graph.inputs[0], graph.outputs[0]
         source, result = graph.tensors[self._in], graph.tensors[self._out]

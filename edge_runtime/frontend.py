@@ -350,7 +350,8 @@ class StreamingFrontEnd:
 
         A hop is complete before the frame that begins with it, so powers run ahead of frames.
         """
-        x, powers = checked(samples, self.samples), list[Float32]()
+        x = checked(samples, self.samples)
+        powers: list[Float32] = []
         if self._kept + len(x) <= len(self._buffer):
             return self._take(x, powers), powers[0]
         features = [self._take(piece, powers) for piece in self._pieces(x)]

@@ -30,6 +30,8 @@ from . import median
 from .errors import ConfigError
 
 Int = NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Smoothing:
     """How posteriors become segments; the choice of a validation travels as its ``to_dict``.

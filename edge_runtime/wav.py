@@ -95,7 +95,7 @@ def read_blocks(
     first, stop : int
         Frame to begin with and the one to end before, by default the whole file; none beyond its end.
     integers : bool
-        Give 16 bit PCM as int16, as it lies in the file.
+        Give 16 bit PCM of one channel as int16, as it lies in the file.
 
     Yields
     ------
@@ -122,7 +122,7 @@ def read_blocks(
             raw = file.read(count * info.bytes_per_frame)
             if len(raw) < count * info.bytes_per_frame:
                 raise AudioError(f"{path}: became shorter while it was read; read it again")
-            as_they_are = integers and info.sample_format == "pcm16"
+            as_they_are = integers and (info.sample_format, info.channels) == ("pcm16", 1)
             samples: NDArray[Any] = _int16(raw) if as_they_are else _decode(raw, info.sample_format)
             block = samples.reshape(count, info.channels)
             if info.sample_format.startswith("float"):  # integers cannot be anything but numbers

@@ -1,7 +1,8 @@
-"""The front end as a TFLite graph, to see what a live stream would cost with it: ``python front_end_graph.py FILE``.
+"""The front end as a TFLite graph, to see what a live stream would cost with it.
 
-The windowed DFT of the bins that the mel filters read is one convolution over rows of 80 samples (a frame of 400 every
-160), so that the interpreter does the work in eight operators. Float32; of the shipped bundles' front end.
+``python front_end_graph.py FILE FRAMES`` writes one for so many frames. The windowed DFT of the bins that the mel
+filters read is one convolution over rows of 80 samples (a frame of 400 every 160), so that the interpreter does the
+work in eight operators. Float32; of the shipped bundles' front end.
 """
 
 from __future__ import annotations
@@ -45,4 +46,4 @@ def build(config: FrontEndConfig, frames: int) -> bytes:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(build(read("swishnet-slim-int8").front_end, 10))
+    Path(sys.argv[1]).write_bytes(build(read("swishnet-slim-int8").front_end, int(sys.argv[2])))

@@ -37,8 +37,8 @@ from edge_runtime.archive.run import Archive
 from edge_runtime.archive.work import Done, Job
 from edge_runtime.bundle import read
 from edge_runtime.dense import DenseForm, DenseNetwork, softmax
-from edge_runtime.frontend import TILE
-from edge_runtime.interpreter import SignatureSession
+from edge_runtime.frontend import TILE, as_samples
+from edge_runtime.interpreter import Session, SignatureSession
 from edge_runtime.live.monitor import Monitor
 from edge_runtime.live.sources import Chunk
 
@@ -46,7 +46,6 @@ RATE = 16000
 MODEL = "swishnet-slim-int8"
 HOUR, SHORT = 3600, 300  # seconds; the slower ones get the short recording
 MEMORY = (600, 36_000)
-GRAPH_S = 0.1  # what `front_end_graph` is built for
 
 
 def write_long(path: Path, seconds: int) -> Path:
@@ -192,17 +191,16 @@ def test_two_processes(benchmark: Any, recordings: dict[int, Path]) -> None:
     assert medians["1"] / medians["2"] > (1.4 if len(os.sched_getaffinity(0)) > 1 else 0)
 
 
-@pytest.fixture(scope="module")
-def front_end_graph(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
-    """The front end as a TFLite graph, None without TensorFlow, which a process of its own loads."""
+def front_end_graph(folder: Path, frames: int) -> Session | None:
+    """Return the front end as a TFLite graph, None without TensorFlow, which a process of its own loads."""
     if find_spec("tensorflow") is None:
         return None
-    path = tmp_path_factory.mktemp("graph") / "front_end.tflite"
-    run_process([sys.executable, str(Path(__file__).with_name("front_end_graph.py")), str(path)])
-    return path.read_bytes()
+    path = folder / "front_end.tflite"
+    run_process([sys.executable, str(Path(__file__).with_name("front_end_graph.py")), str(path), str(frames)])
+    return Session(path.read_bytes(), backend="litert")
 
 
-def floors_us(sound: np.ndarray, hop_s: float, decisions: int, graph: bytes | None) -> dict[str, float]:
+def floors_us(sound: np.ndarray, hop_s: float, decisions: int, folder: Path) -> dict[str, float]:
     """Return the median processor time of parts of a decision, each after a pause, in turns.
 
     One call of numpy; then that and the network; that and the front end; and the same with the front end as a graph.
@@ -216,40 +214,28 @@ def floors_us(sound: np.ndarray, hop_s: float, decisions: int, graph: bytes | No
     x = np.zeros(network.input_shape, network.input_dtype)
     features = np.empty((frames, bundle.front_end.features), np.float32)
 
-    def first(samples: np.ndarray) -> np.ndarray:
-        return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
-
     def only_network(samples: np.ndarray) -> None:
-        first(samples)
+        as_samples(samples)
         network.run(x)
 
     def both(samples: np.ndarray) -> None:
-        front_end.block(first(samples), 0, features)
+        front_end.block(as_samples(samples), 0, features)
         network.run(x)
 
     parts: dict[str, Callable[[np.ndarray], Any]] = {
-        "a first numpy call": first, "and the network": only_network, "and the front end": both,
+        "a first numpy call": as_samples, "and the network": only_network, "and the front end": both,
     }  # fmt: skip
-    if graph is not None and hop_s == GRAPH_S:
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(model_content=graph, num_threads=1)
-        interpreter.allocate_tensors()
-        taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    size, needed = round(hop_s * RATE), bundle.front_end.samples(frames)
+    graph = front_end_graph(folder, frames)
+    if graph is not None:
 
         def as_a_graph(samples: np.ndarray) -> None:
-            interpreter.set_tensor(taken, first(samples))
-            interpreter.invoke()
-            features[...] = interpreter.get_tensor(given)
+            graph.run(as_samples(samples))
             network.run(x)
 
         parts["and the front end as a TFLite graph"] = as_a_graph
-        piece = sound[: bundle.front_end.samples(frames)]
-        as_a_graph(piece)
-        of_graph = features.copy()
-        both(piece)
-        assert np.abs(features - of_graph).max() < 1e-3
-    size, needed = round(hop_s * RATE), bundle.front_end.samples(frames)
+        piece = as_samples(sound[:needed])
+        assert np.abs(graph.run(piece) - front_end(piece)).max() < 1e-3
     times: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(decisions):
         samples = sound[number * size :][:needed]
@@ -276,11 +262,11 @@ def listen(sound: np.ndarray, hop_s: float, *, paced: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("hop_s", [0.1, 0.01])
-def test_live(benchmark: Any, hop_s: float, front_end_graph: bytes | None) -> None:
+def test_live(benchmark: Any, hop_s: float, tmp_path: Path) -> None:
     """At the pace of the sound, so that caches are as cold and the clock as slow as they would be."""
     sound = (scene(30) * 32767).astype(np.int16)
     numbers = listen(sound, hop_s, paced=True)
-    warm, floors = listen(sound, hop_s, paced=False), floors_us(sound, hop_s, 100, front_end_graph)
+    warm, floors = listen(sound, hop_s, paced=False), floors_us(sound, hop_s, 100, tmp_path)
     benchmark.extra_info.update(numbers, without_pauses=warm, floors_us=floors)
     benchmark.pedantic(lambda: listen(sound[: RATE * 2], hop_s, paced=False), rounds=3)
     compute, share = numbers["compute"], numbers["cpu_share"]

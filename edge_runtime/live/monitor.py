@@ -82,8 +82,9 @@ class Monitor:
         self.overruns += chunk.overruns
         x = chunk.samples
         self._samples += len(x)
-        found = self._segmenter.push(x if self._resampler is None else self._resampler.push(as_samples(x)))
-        level = level_dbfs(as_samples(x))
+        sound = as_samples(x)
+        found = self._segmenter.push(x if self._resampler is None else self._resampler.push(sound))
+        level = level_dbfs(sound)
         ended = time.perf_counter()
         self._compute.append(ended - began)
         self._cpu_s += time.thread_time() - cpu
