@@ -2,7 +2,7 @@
 
 ``python front_end_graph.py FILE FRAMES`` writes one for so many frames. The windowed DFT of the bins that the mel
 filters read is one convolution over rows of 80 samples (a frame of 400 every 160), so that the interpreter does the
-work in eight operators. Float32; of the shipped bundles' front end.
+work in eleven operators. Float32; of the shipped bundles' front end.
 """
 
 from __future__ import annotations
